@@ -1,0 +1,169 @@
+"""Settings: what `serve_config.yaml` may say under `args:`, each field with its unit.
+
+Unknown fields are refused, so that a misspelt option is an error and not silence.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+ModelRef = Annotated[str, StringConstraints(pattern=r"^(hf|file|package|embedded):.+$")]
+"""Where a model comes from: `hf:org/name@revision`, `file:/folder` or `embedded:name` (see `multimodal models`)."""
+
+MIB = 1024 * 1024
+
+
+def home() -> Path:
+    """Folder of models, library and state: MULTIMODAL_HOME, else `multimodal` in the user's cache folder."""
+    explicit = os.environ.get("MULTIMODAL_HOME")
+    if explicit:
+        return Path(explicit).expanduser()
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "multimodal"
+
+
+class Settings(BaseModel):
+    """Base: frozen, and strict about names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Limits(Settings):
+    """What one request may cost. Checked before anything is materialised."""
+
+    body_bytes: int = Field(64 * MIB, gt=0, description="HTTP body, bytes")
+    image_bytes: int = Field(20 * MIB, gt=0, description="encoded picture, bytes")
+    image_pixels: int = Field(100_000_000, gt=0, description="picture, pixels")
+    audio_bytes: int = Field(25 * MIB, gt=0, description="encoded audio, bytes")
+    audio_s: float = Field(1800.0, gt=0, description="audio, seconds")
+    video_bytes: int = Field(50 * MIB, gt=0, description="encoded video, bytes")
+    video_s: float = Field(300.0, gt=0, description="video, seconds")
+    media_parts: int = Field(32, gt=0, description="media parts in one request")
+    messages: int = Field(1000, gt=0, description="messages in one request")
+    embedding_inputs: int = Field(2048, gt=0, description="texts in one embeddings request (OpenAI's limit)")
+    choices: int = Field(8, gt=0, description="n: answers to one request")
+
+
+class LoaderArgs(Settings):
+    """MediaLoader: decoding in worker processes that can be killed."""
+
+    workers: int = Field(2, gt=0, description="decoder processes per replica")
+    decode_timeout_s: float = Field(20.0, gt=0, description="seconds after which a decoder is killed")
+    decode_timeout_s_per_media_s: float = Field(
+        0.1, ge=0, description="further seconds allowed for each second of audio or video"
+    )
+    worker_memory_bytes: int = Field(2048 * MIB, gt=0, description="address space of one decoder, bytes")
+    image_max_side_px: int = Field(
+        2048, gt=0, description="longer side after decoding, pixels; larger pictures are scaled down"
+    )
+    frame_max_side_px: int = Field(960, gt=0, description="longer side of a video frame, pixels")
+    max_frames: int = Field(8, gt=0, le=256, description="frames sampled from a video unless it says otherwise")
+    max_frames_limit: int = Field(64, gt=0, le=256, description="largest max_frames that a client may ask for")
+
+
+class TextArgs(Settings):
+    """TextEncoder."""
+
+    model: ModelRef = "embedded:minilm"
+    max_tokens: int = Field(256, gt=0, description="longer texts are an error, tokens")
+    batch_tokens: int = Field(4096, gt=0, description="padded tokens in one batch")
+    batch_wait_s: float = Field(0.005, ge=0, description="how long a batch waits for company, seconds")
+    device: str = "cpu"
+
+
+class ImageArgs(Settings):
+    """ImageEncoder. Without a model it reports size and colours only."""
+
+    model: ModelRef | None = None
+    batch_items: int = Field(16, gt=0, description="pictures in one batch")
+    batch_wait_s: float = Field(0.005, ge=0, description="how long a batch waits for company, seconds")
+    device: str = "cpu"
+
+
+class AudioArgs(Settings):
+    """AudioEncoder: Whisper on CTranslate2."""
+
+    model: ModelRef = "embedded:whisper-tiny-en"
+    batch_windows: int = Field(8, gt=0, description="windows (of 30 s at most) in one batch")
+    batch_wait_s: float = Field(0.005, ge=0, description="how long a batch waits for company, seconds")
+    beam_size: int = Field(1, gt=0, description="hypotheses kept while decoding")
+    threads: int = Field(2, gt=0, description="CPU threads")
+    device: str = "cpu"
+    compute_type: str = "int8"
+
+
+class ReaderArgs(Settings):
+    """Reader: OCR."""
+
+    max_side_px: int = Field(1280, gt=0, description="longer side of the picture that is searched for text, pixels")
+    min_confidence: float = Field(0.6, ge=0, le=1, description="lines below are dropped")
+    batch_items: int = Field(4, gt=0, description="pictures in one batch")
+    batch_wait_s: float = Field(0.005, ge=0, description="how long a batch waits for company, seconds")
+    threads: int = Field(2, gt=0, description="CPU threads")
+    device: Literal["cpu", "cuda"] = "cpu"
+
+
+class VideoArgs(Settings):
+    """VideoEncoder."""
+
+    scene_difference: float = Field(
+        0.02, ge=0, le=1, description="mean absolute difference of small grey frames above which a new scene begins"
+    )
+
+
+class GeneratorArgs(Settings):
+    """Generator: a vLLM engine."""
+
+    model: ModelRef = "embedded:smollm2-135m-vl"
+    served_name: str = Field("smollm2-135m-instruct", description="the model's name in the API")
+    dtype: str = "bfloat16"
+    max_model_len: int = Field(8192, gt=0, description="prompt and answer, tokens")
+    max_num_seqs: int = Field(64, gt=0, description="requests in one engine step")
+    max_num_batched_tokens: int = Field(2048, gt=0, description="tokens in one engine step")
+    kv_cache_bytes: int = Field(1024 * MIB, gt=0, description="paged KV cache, bytes (CPU)")
+    gpu_memory_utilization: float | None = Field(
+        None, gt=0, le=1, description="fraction of the accelerator's memory (GPU); replaces kv_cache_bytes"
+    )
+    tensor_parallel_size: int = Field(1, gt=0, description="accelerators of one replica")
+    enforce_eager: bool = True
+    omp_threads_bind: str | None = Field("0-1", description="cores of the CPU engine; null: vLLM decides")
+    max_images: int = Field(64, ge=0, description="embeddings or pictures in one prompt")
+    default_max_tokens: int = Field(512, gt=0, description="answer length unless the request says, tokens")
+    default_temperature: float = Field(0.0, ge=0, le=2)
+    default_repetition_penalty: float = Field(1.1, gt=0, le=2)
+    tool_parser: str | None = None
+    request_logging: bool = False
+
+
+class DeadlineArgs(Settings):
+    """How long a request may take."""
+
+    base_s: float = Field(120.0, gt=0, description="seconds for any request")
+    per_media_s: float = Field(1.0, ge=0, description="further seconds for each second of audio or video")
+
+
+class ApiArgs(Settings):
+    """The HTTP surface."""
+
+    keys: dict[str, str] = Field(
+        default_factory=dict, description="SHA-256 (hex) of an API key -> tenant; empty: loopback callers only"
+    )
+
+
+class AppArgs(Settings):
+    """The whole graph."""
+
+    limits: Limits = Limits()
+    deadline: DeadlineArgs = DeadlineArgs()
+    api: ApiArgs = ApiArgs()
+    loader: LoaderArgs = LoaderArgs()
+    text: TextArgs = TextArgs()
+    image: ImageArgs = ImageArgs()
+    audio: AudioArgs = AudioArgs()
+    reader: ReaderArgs = ReaderArgs()
+    video: VideoArgs = VideoArgs()
+    generator: GeneratorArgs = GeneratorArgs()

@@ -1,0 +1,156 @@
+"""What the pipeline and the HTTP surface need of the graph, and what each stage promises.
+
+`deployments/` implements `Stages` with Ray Serve handles, tests with coroutines. A `Deferred` result may be
+handed to the next stage without waiting for it: with Ray it then travels by reference, through the object
+store, and never through the caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Protocol
+
+from multimodal.types import (
+    Audio,
+    Deferred,
+    GenerateRequest,
+    GenerationStep,
+    GeneratorEmbedding,
+    Image,
+    ImageFeatures,
+    ImageText,
+    Media,
+    MediaSource,
+    RequestContext,
+    SpeechWindow,
+    StageState,
+    TextEmbeddings,
+    Transcript,
+    VideoFeatures,
+)
+
+
+class Stages(Protocol):
+    """The graph as its callers see it. Every call returns at once; errors surface where the result is awaited."""
+
+    def load(self, ctx: RequestContext, source: MediaSource) -> Deferred[Media]:
+        """Decode one medium once, in a process that can be killed."""
+        ...
+
+    def encode_image(self, ctx: RequestContext, image: Deferred[Media]) -> Deferred[ImageFeatures]:
+        """Retrieval vector (where the profile has an image tower), size and colours."""
+        ...
+
+    def read(self, ctx: RequestContext, image: Deferred[Media]) -> Deferred[ImageText]:
+        """Find the text in a picture."""
+        ...
+
+    def transcribe(self, ctx: RequestContext, audio: Deferred[Media]) -> Deferred[Transcript]:
+        """Turn speech into text with times."""
+        ...
+
+    def watch(self, ctx: RequestContext, video: Deferred[Media]) -> Deferred[VideoFeatures]:
+        """Encode and read the frames of a video and transcribe its sound, on one time line."""
+        ...
+
+    def embed_text(self, ctx: RequestContext, texts: Sequence[str]) -> Deferred[TextEmbeddings]:
+        """Sentence vectors, in order."""
+        ...
+
+    @property
+    def has_vision_tower(self) -> bool:
+        """Whether `see` can be called: VisionTower joins the graph with the image tower."""
+        ...
+
+    def see(
+        self, ctx: RequestContext, image: Deferred[Media], features: Deferred[ImageFeatures]
+    ) -> Deferred[GeneratorEmbedding]:
+        """Generator embeddings of a picture."""
+        ...
+
+    def generate(
+        self,
+        ctx: RequestContext,
+        request: GenerateRequest,
+        embeddings: Sequence[Deferred[GeneratorEmbedding]],
+    ) -> AsyncIterator[GenerationStep]:
+        """Stream the answer. Closing the iterator early aborts the request in the engine."""
+        ...
+
+    async def states(self) -> Mapping[str, StageState]:
+        """State of every deployment by name, at most a second or two old."""
+        ...
+
+
+class ImageBackend(Protocol):
+    """The model behind ImageEncoder."""
+
+    def encode(self, images: Sequence[Image]) -> list[ImageFeatures]:
+        """Features of each picture, in order. One forward pass; thread-safe is not required."""
+        ...
+
+
+class TextBackend(Protocol):
+    """The model behind TextEncoder."""
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of the text, special tokens included."""
+        ...
+
+    def encode(self, texts: Sequence[str]) -> list[TextEmbeddings]:
+        """One TextEmbeddings with one row for each text, in order."""
+        ...
+
+
+class ReaderBackend(Protocol):
+    """The model behind Reader."""
+
+    def read(self, images: Sequence[Image]) -> list[ImageText]:
+        """Text of each picture, in order."""
+        ...
+
+
+class AudioBackend(Protocol):
+    """The model behind AudioEncoder. `cut`, then `transcribe` in batches, then `join`."""
+
+    def cut(self, audio: Audio) -> list[SpeechWindow]:
+        """Stretches of speech of at most 30 s each, by voice activity; none for silence."""
+        ...
+
+    def transcribe(self, windows: Sequence[SpeechWindow]) -> list[Transcript]:
+        """One transcript for each window, times counted from the start of the recording. One batch."""
+        ...
+
+    def join(self, audio: Audio, parts: Sequence[Transcript]) -> Transcript:
+        """The transcript of the whole recording."""
+        ...
+
+
+class LoaderBackend(Protocol):
+    """The decoders behind MediaLoader."""
+
+    async def load(self, ctx: RequestContext, source: MediaSource) -> Media:
+        """Decode, or raise InvalidMedia, UnsupportedMedia, MediaTooLarge or DeadlineExceeded."""
+        ...
+
+    async def close(self) -> None:
+        """End every worker."""
+        ...
+
+
+class GeneratorBackend(Protocol):
+    """The engine behind Generator."""
+
+    def generate(
+        self,
+        ctx: RequestContext,
+        request: GenerateRequest,
+        embeddings: Sequence[GeneratorEmbedding],
+    ) -> AsyncIterator[GenerationStep]:
+        """Stream the answer; the first step carries no deltas and comes once the prompt is accepted."""
+        ...
+
+    async def check_health(self) -> None:
+        """Raise when the engine cannot serve any more."""
+        ...
+

@@ -1,0 +1,420 @@
+"""Frozen messages that travel between stages. A leaf module: it imports nothing local.
+
+Arrays are C-contiguous NumPy arrays, so that Ray's object store hands them over without a copy.
+Times are seconds from the start of the medium; deadlines are Unix seconds, comparable across machines.
+"""
+
+import time
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+T = TypeVar("T")
+
+SAMPLE_RATE_HZ = 16_000
+"""Sample rate of decoded audio: what Whisper's mel front end was trained on."""
+
+
+class MediaKind(StrEnum):
+    """What a content part holds. DOCUMENT joins here with the library."""
+
+    IMAGE = "image"
+    AUDIO = "audio"
+    VIDEO = "video"
+
+
+class FrameSampling(StrEnum):
+    """How the frames of a video are chosen."""
+
+    UNIFORM = "uniform"
+    KEYFRAMES = "keyframes"
+    SCENE = "scene"
+
+
+class Role(StrEnum):
+    """Who speaks in a chat message."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestContext:
+    """Who asks, until when, and how urgently: the first argument of every stage."""
+
+    request_id: str
+    tenant: str
+    deadline_s: float
+    """Unix seconds after which nobody waits for the answer any more."""
+    priority: int = 0
+    """Smaller is served first (vLLM's convention)."""
+
+    def remaining_s(self) -> float:
+        """Seconds until the deadline, never negative."""
+        return max(0.0, self.deadline_s - time.time())
+
+
+# --- media -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaSource:
+    """Encoded media as a client sent it, not yet looked at."""
+
+    kind: MediaKind
+    data: bytes = field(repr=False)
+    param: str
+    """Where it stood in the request ("messages.0.content.1"): names the part in errors."""
+    declared_type: str | None = None
+    """What the client says it is (a MIME type or an OpenAI audio format); never trusted."""
+    frame_sampling: FrameSampling = FrameSampling.UNIFORM
+    max_frames: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """A decoded picture, upright."""
+
+    sha256: str
+    """Hex digest of the encoded bytes; frames of a video: of the video, then "#", the time."""
+    pixels: NDArray[np.uint8] = field(repr=False)
+    """(height, width, 3), RGB; may be smaller than the original."""
+    width: int
+    height: int
+    """Size of the original in pixels, upright."""
+    format: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audio:
+    """Decoded sound, mono."""
+
+    sha256: str
+    samples: NDArray[np.float32] = field(repr=False)
+    """(n,), in [-1, 1], at SAMPLE_RATE_HZ."""
+    duration_s: float
+    format: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Video:
+    """Sampled frames of a video and its sound track."""
+
+    sha256: str
+    frames: NDArray[np.uint8] = field(repr=False)
+    """(n, height, width, 3), RGB, in time order."""
+    times_s: tuple[float, ...]
+    """(n,) presentation time of each frame."""
+    duration_s: float
+    width: int
+    height: int
+    """Size of the original in pixels."""
+    format: str
+    audio: Audio | None
+    """None where the file has no sound track."""
+
+
+Media: TypeAlias = Image | Audio | Video
+
+
+# --- features ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextLine:
+    """One line of text found in a picture."""
+
+    text: str
+    confidence: float
+    """In [0, 1]."""
+    box: tuple[float, float, float, float]
+    """left, top, right, bottom as fractions of the picture."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageText:
+    """The text in one picture, in reading order."""
+
+    lines: tuple[TextLine, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColourShare:
+    """How much of a picture has one named colour."""
+
+    name: str
+    share: float
+    """Fraction of the pixels, in [0, 1]."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageFeatures:
+    """What ImageEncoder says of one picture."""
+
+    sha256: str
+    width: int
+    height: int
+    colours: tuple[ColourShare, ...]
+    """Dominant colours, largest share first."""
+    vector: NDArray[np.float32] | None = field(repr=False)
+    """(dimensions,), unit length: the retrieval vector; None where the profile has no image tower."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeechWindow:
+    """A stretch of a recording in which somebody speaks, at most 30 s of sound."""
+
+    samples: NDArray[np.float32] = field(repr=False)
+    """(n,), at SAMPLE_RATE_HZ: the speech with the silence cut out."""
+    spans_s: tuple[tuple[float, float], ...]
+    """Start and end, in the recording, of each piece that `samples` joins: maps times back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TranscriptWord:
+    """One spoken word."""
+
+    text: str
+    start_s: float
+    end_s: float
+    probability: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TranscriptSegment:
+    """A stretch of speech."""
+
+    text: str
+    start_s: float
+    end_s: float
+    words: tuple[TranscriptWord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transcript:
+    """The speech in a recording. No segments: nobody speaks."""
+
+    segments: tuple[TranscriptSegment, ...]
+    language: str
+    duration_s: float
+
+    @property
+    def text(self) -> str:
+        """All segments as one line."""
+        return " ".join(segment.text.strip() for segment in self.segments)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """Successive sampled frames that look alike: encoded and read once."""
+
+    start_s: float
+    end_s: float
+    times_s: tuple[float, ...]
+    """Times of the sampled frames in it."""
+    image: ImageFeatures
+    text: ImageText
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoFeatures:
+    """What VideoEncoder says of one video: sight and sound on one time line."""
+
+    sha256: str
+    duration_s: float
+    width: int
+    height: int
+    scenes: tuple[Scene, ...]
+    transcript: Transcript | None
+    """None where the file has no sound track."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextEmbeddings:
+    """Sentence vectors."""
+
+    vectors: NDArray[np.float32] = field(repr=False)
+    """(n, dimensions), each row of unit length."""
+    tokens: int
+    """Tokens read, special tokens included: what usage reports."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeneratorEmbedding:
+    """A picture as the generator reads it: rows in the place of word embeddings."""
+
+    rows: NDArray[np.float32] = field(repr=False)
+    """(tokens, hidden_size of the generator)."""
+
+
+# --- generation --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextPart:
+    """Words of the client."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaPart:
+    """A medium as the generator is told of it."""
+
+    kind: MediaKind
+    param: str
+    """Where it stood in the request."""
+    lines: tuple[str, ...]
+    """What was seen and heard, most important first: the last lines are dropped first."""
+    embedding: int | None = None
+    """Index into the embeddings that are passed beside the request."""
+
+
+PromptPart: TypeAlias = TextPart | MediaPart
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptMessage:
+    """One turn as the generator is told of it."""
+
+    role: Role
+    parts: tuple[PromptPart, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How tokens are drawn. None: the model's own default."""
+
+    max_tokens: int | None = None
+    min_tokens: int = 0
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    n: int = 1
+    ignore_eos: bool = False
+    json_schema: str | None = None
+    """A JSON Schema as JSON text; the answer is forced to match it."""
+    json_object: bool = False
+    """Any JSON object."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerateRequest:
+    """Everything the generator needs but the embeddings, which travel beside it by reference."""
+
+    messages: tuple[PromptMessage, ...]
+    sampling: Sampling
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shortened:
+    """A media text that did not fit into the model's context."""
+
+    param: str
+    kept_tokens: int
+    dropped_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """Text that one choice gained."""
+
+    index: int
+    text: str
+    tokens: int
+    finish_reason: str | None = None
+    """"stop", "length" or None while it goes on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens of one request."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+    """Prompt tokens whose KV blocks were found in the prefix cache."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationStep:
+    """All that one engine step produced for one caller. The first step has no deltas."""
+
+    deltas: tuple[Delta, ...] = ()
+    shortened: tuple[Shortened, ...] = ()
+    """Set in the first step only."""
+    usage: Usage | None = None
+    """Set in the last step only."""
+
+
+# --- requests ----------------------------------------------------------------------------------
+
+
+class OnMediaError(StrEnum):
+    """What a broken part does to the request it stands in."""
+
+    FAIL = "fail"
+    SKIP = "skip"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputMessage:
+    """One turn as the client sent it."""
+
+    role: Role
+    parts: tuple[TextPart | MediaSource, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatRequest:
+    """A chat request, checked and typed."""
+
+    messages: tuple[InputMessage, ...]
+    sampling: Sampling
+    on_media_error: OnMediaError = OnMediaError.FAIL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageEvent:
+    """A request entered or left a stage."""
+
+    stage: str
+    """"load", "encode" or "generate"."""
+    param: str | None = None
+    seconds: float | None = None
+    """None when it enters, the time it took when it leaves."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaSkipped:
+    """A part that could not be used and was left out, because the client asked for that."""
+
+    param: str
+    code: str
+    message: str
+
+
+ChatEvent: TypeAlias = StageEvent | MediaSkipped | GenerationStep
+
+
+class StageState(StrEnum):
+    """Whether a stage can serve."""
+
+    READY = "ready"
+    STARTING = "starting"
+    UNAVAILABLE = "unavailable"
+
+
+Deferred: TypeAlias = Awaitable[T]
+"""A result that is on its way: may be awaited, or handed to the next stage without waiting."""
