@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 ModelRef = Annotated[str, StringConstraints(pattern=r"^(hf|file|package|embedded):.+$")]
-"""Where a model comes from: `hf:org/name@revision`, `file:/folder` or `embedded:name` (see `multimodal models`)."""
+"""Where a model comes from: `hf:org/name@revision`, `file:/folder` or `embedded:name`."""
 
 MIB = 1024 * 1024
 
@@ -61,8 +61,11 @@ class LoaderArgs(Settings):
         2048, gt=0, description="longer side after decoding, pixels; larger pictures are scaled down"
     )
     frame_max_side_px: int = Field(960, gt=0, description="longer side of a video frame, pixels")
-    max_frames: int = Field(8, gt=0, le=256, description="frames sampled from a video unless it says otherwise")
-    max_frames_limit: int = Field(64, gt=0, le=256, description="largest max_frames that a client may ask for")
+    max_frames: int = Field(
+        8, gt=0, le=256, description="frames of a video unless the request says otherwise"
+    )
+    max_frames_limit: int = Field(64, gt=0, le=256, description="largest max_frames that a client may set")
+    timeout_s: float = Field(60.0, gt=0, description="longest wait for a result, loading included, seconds")
 
 
 class TextArgs(Settings):
@@ -73,6 +76,7 @@ class TextArgs(Settings):
     batch_tokens: int = Field(4096, gt=0, description="padded tokens in one batch")
     batch_wait_s: float = Field(0.005, ge=0, description="how long a batch waits for company, seconds")
     device: str = "cpu"
+    timeout_s: float = Field(60.0, gt=0, description="longest wait for a result, loading included, seconds")
 
 
 class ImageArgs(Settings):
@@ -82,6 +86,7 @@ class ImageArgs(Settings):
     batch_items: int = Field(16, gt=0, description="pictures in one batch")
     batch_wait_s: float = Field(0.005, ge=0, description="how long a batch waits for company, seconds")
     device: str = "cpu"
+    timeout_s: float = Field(60.0, gt=0, description="longest wait for a result, loading included, seconds")
 
 
 class AudioArgs(Settings):
@@ -94,25 +99,31 @@ class AudioArgs(Settings):
     threads: int = Field(2, gt=0, description="CPU threads")
     device: str = "cpu"
     compute_type: str = "int8"
+    timeout_s: float = Field(600.0, gt=0, description="longest wait for a result, loading included, seconds")
 
 
 class ReaderArgs(Settings):
     """Reader: OCR."""
 
-    max_side_px: int = Field(1280, gt=0, description="longer side of the picture that is searched for text, pixels")
+    max_side_px: int = Field(1280, gt=0, description="longer side of the picture that is read, pixels")
     min_confidence: float = Field(0.6, ge=0, le=1, description="lines below are dropped")
     batch_items: int = Field(4, gt=0, description="pictures in one batch")
     batch_wait_s: float = Field(0.005, ge=0, description="how long a batch waits for company, seconds")
     threads: int = Field(2, gt=0, description="CPU threads")
     device: Literal["cpu", "cuda"] = "cpu"
+    timeout_s: float = Field(120.0, gt=0, description="longest wait for a result, loading included, seconds")
 
 
 class VideoArgs(Settings):
     """VideoEncoder."""
 
     scene_difference: float = Field(
-        0.02, ge=0, le=1, description="mean absolute difference of small grey frames above which a new scene begins"
+        0.02,
+        ge=0,
+        le=1,
+        description="difference between small frames above which a new scene begins",
     )
+    timeout_s: float = Field(600.0, gt=0, description="longest wait for a result, loading included, seconds")
 
 
 class GeneratorArgs(Settings):
@@ -120,7 +131,7 @@ class GeneratorArgs(Settings):
 
     model: ModelRef = "embedded:smollm2-135m-vl"
     served_name: str = Field("smollm2-135m-instruct", description="the model's name in the API")
-    dtype: str = "bfloat16"
+    dtype: Literal["auto", "float16", "bfloat16", "float32"] = "bfloat16"
     max_model_len: int = Field(8192, gt=0, description="prompt and answer, tokens")
     max_num_seqs: int = Field(64, gt=0, description="requests in one engine step")
     max_num_batched_tokens: int = Field(2048, gt=0, description="tokens in one engine step")
@@ -131,12 +142,23 @@ class GeneratorArgs(Settings):
     tensor_parallel_size: int = Field(1, gt=0, description="accelerators of one replica")
     enforce_eager: bool = True
     omp_threads_bind: str | None = Field("0-1", description="cores of the CPU engine; null: vLLM decides")
-    max_images: int = Field(64, ge=0, description="embeddings or pictures in one prompt")
+    max_images: int = Field(64, ge=0, description="pictures and frames in one prompt that the model looks at")
+    image_placeholder: str = Field("<image>", description="what stands for a picture in the model's prompt")
+    pixels: bool = Field(
+        False, description="the model keeps its vision tower and is given pictures and frames as pixels"
+    )
     default_max_tokens: int = Field(512, gt=0, description="answer length unless the request says, tokens")
-    default_temperature: float = Field(0.0, ge=0, le=2)
-    default_repetition_penalty: float = Field(1.1, gt=0, le=2)
-    tool_parser: str | None = None
-    request_logging: bool = False
+    default_temperature: float = Field(0.0, ge=0, le=2, description="0: greedy")
+    default_repetition_penalty: float = Field(1.0, gt=0, le=2, description="1: none")
+    system_prompt: str = Field(
+        "You are a helpful assistant. Answer in one or two short sentences.",
+        description="used where a conversation brings no system message of its own",
+    )
+    media_system_prompt: str = Field(
+        "You are shown media as notes of what was seen and heard. Answer the question from the notes, "
+        "in one short sentence.",
+        description="the same, where the conversation holds media",
+    )
 
 
 class DeadlineArgs(Settings):
@@ -150,7 +172,8 @@ class ApiArgs(Settings):
     """The HTTP surface."""
 
     keys: dict[str, str] = Field(
-        default_factory=dict, description="SHA-256 (hex) of an API key -> tenant; empty: loopback callers only"
+        default_factory=dict,
+        description="SHA-256 (hex) of a key -> tenant; empty: loopback callers only",
     )
 
 

@@ -126,6 +126,10 @@ class StageUnavailable(MultimodalError):
     code = "stage_unavailable"
 
 
+class LostMedia(StageUnavailable):
+    """Decoded media went away with the process that held them: loading them again helps."""
+
+
 class DeadlineExceeded(MultimodalError):
     """The request's deadline passed."""
 

@@ -7,7 +7,7 @@ store, and never through the caller.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Protocol
 
 from multimodal.types import (
@@ -15,7 +15,6 @@ from multimodal.types import (
     Deferred,
     GenerateRequest,
     GenerationStep,
-    GeneratorEmbedding,
     Image,
     ImageFeatures,
     ImageText,
@@ -27,11 +26,12 @@ from multimodal.types import (
     TextEmbeddings,
     Transcript,
     VideoFeatures,
+    Visual,
 )
 
 
 class Stages(Protocol):
-    """The graph as its callers see it. Every call returns at once; errors surface where the result is awaited."""
+    """The graph as its callers see it. Calls return at once; errors surface where the result is awaited."""
 
     def load(self, ctx: RequestContext, source: MediaSource) -> Deferred[Media]:
         """Decode one medium once, in a process that can be killed."""
@@ -64,7 +64,7 @@ class Stages(Protocol):
 
     def see(
         self, ctx: RequestContext, image: Deferred[Media], features: Deferred[ImageFeatures]
-    ) -> Deferred[GeneratorEmbedding]:
+    ) -> Deferred[Visual]:
         """Generator embeddings of a picture."""
         ...
 
@@ -72,9 +72,13 @@ class Stages(Protocol):
         self,
         ctx: RequestContext,
         request: GenerateRequest,
-        embeddings: Sequence[Deferred[GeneratorEmbedding]],
-    ) -> AsyncIterator[GenerationStep]:
+        visuals: Sequence[Deferred[Visual]],
+    ) -> AsyncGenerator[GenerationStep, None]:
         """Stream the answer. Closing the iterator early aborts the request in the engine."""
+        ...
+
+    async def metrics(self) -> Mapping[str, Sequence[str]]:
+        """Metrics of every replica in Prometheus' text format, by deployment, current."""
         ...
 
     async def states(self) -> Mapping[str, StageState]:
@@ -145,12 +149,16 @@ class GeneratorBackend(Protocol):
         self,
         ctx: RequestContext,
         request: GenerateRequest,
-        embeddings: Sequence[GeneratorEmbedding],
-    ) -> AsyncIterator[GenerationStep]:
+        visuals: Sequence[Visual],
+    ) -> AsyncGenerator[GenerationStep, None]:
         """Stream the answer; the first step carries no deltas and comes once the prompt is accepted."""
         ...
 
     async def check_health(self) -> None:
         """Raise when the engine cannot serve any more."""
+        ...
+
+    def close(self) -> None:
+        """End the engine."""
         ...
 

@@ -252,6 +252,10 @@ class GeneratorEmbedding:
     """(tokens, hidden_size of the generator)."""
 
 
+Visual: TypeAlias = GeneratorEmbedding | Image | Video
+"""What a multimodal generator looks at: rows from VisionTower, or pixels where it keeps its own tower."""
+
+
 # --- generation --------------------------------------------------------------------------------
 
 
@@ -271,8 +275,8 @@ class MediaPart:
     """Where it stood in the request."""
     lines: tuple[str, ...]
     """What was seen and heard, most important first: the last lines are dropped first."""
-    embedding: int | None = None
-    """Index into the embeddings that are passed beside the request."""
+    visual: int | None = None
+    """Index into the visuals that are passed beside the request."""
 
 
 PromptPart: TypeAlias = TextPart | MediaPart
@@ -311,7 +315,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerateRequest:
-    """Everything the generator needs but the embeddings, which travel beside it by reference."""
+    """Everything the generator needs but the visuals, which travel beside it by reference."""
 
     messages: tuple[PromptMessage, ...]
     sampling: Sampling

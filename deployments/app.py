@@ -1,0 +1,51 @@
+"""Builds the graph. The only place that binds deployments to each other.
+
+Without `from __future__ import annotations`: Serve reads the type of `args` at run time to parse the YAML.
+"""
+
+from ray import serve
+from ray.serve import Application, Deployment
+
+from deployments.audio_encoder import AudioEncoder
+from deployments.backends import Backends
+from deployments.gateway import Gateway
+from deployments.generator import Generator
+from deployments.image_encoder import ImageEncoder
+from deployments.media_loader import MediaLoader
+from deployments.reader import Reader
+from deployments.text_encoder import TextEncoder
+from deployments.video_encoder import VideoEncoder
+from multimodal.config import AppArgs
+
+
+def app(args: AppArgs) -> Application:
+    """The graph that `serve_config.yaml` names as its `import_path`."""
+    return build(args, Backends())
+
+
+def build(args: AppArgs, make: Backends, vision_tower: Application | None = None) -> Application:
+    """The graph with given backends.
+
+    Places where more deployments join: `vision_tower` beside the encoders (`see(ctx, image, features)`);
+    DocumentEncoder beside VideoEncoder; Retriever and Moderator between the encoders and Generator, as
+    further arguments of Gateway.
+    """
+    image_encoder = _deployment(ImageEncoder).bind(args, make.image)
+    reader = _deployment(Reader).bind(args, make.reader)
+    audio_encoder = _deployment(AudioEncoder).bind(args, make.audio)
+    return _deployment(serve.ingress()(Gateway)).bind(
+        args,
+        media_loader=_deployment(MediaLoader).bind(args, make.loader),
+        text_encoder=_deployment(TextEncoder).bind(args, make.text),
+        image_encoder=image_encoder,
+        audio_encoder=audio_encoder,
+        video_encoder=_deployment(VideoEncoder).bind(args, image_encoder, reader, audio_encoder),
+        reader=reader,
+        generator=_deployment(Generator).bind(args, make.generator),
+        vision_tower=vision_tower,
+    )
+
+
+def _deployment(cls: type) -> Deployment:
+    """A deployment named after its class; every option of it stands in the configuration file."""
+    return serve.deployment(name=cls.__name__)(cls)

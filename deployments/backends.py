@@ -1,0 +1,79 @@
+"""What each deployment loads in its replica. Tests pass their own `Backends` to build the graph with fakes.
+
+Factories run in the replica, after Ray has placed it: heavy imports happen only where they are needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from multimodal.config import AppArgs, home
+from multimodal.stages import (
+    AudioBackend,
+    GeneratorBackend,
+    ImageBackend,
+    LoaderBackend,
+    ReaderBackend,
+    TextBackend,
+)
+
+
+def make_loader(args: AppArgs) -> LoaderBackend:
+    """Decoder processes."""
+    from multimodal.media.pool import DecoderPool
+
+    return DecoderPool(args.limits, args.loader)
+
+
+def make_text(args: AppArgs) -> TextBackend:
+    """A sentence model."""
+    from multimodal.encoders.text import OpenClipTextEncoder
+    from multimodal.models.refs import resolve
+
+    return OpenClipTextEncoder(resolve(args.text.model, home()), args.text)
+
+
+def make_image(args: AppArgs) -> ImageBackend:
+    """An image tower, or size and colours alone where the profile has none."""
+    from multimodal.encoders.image import ColourEncoder, OpenClipImageEncoder
+    from multimodal.models.refs import resolve
+
+    if args.image.model is None:
+        return ColourEncoder()
+    return OpenClipImageEncoder(resolve(args.image.model, home()), args.image.device)
+
+
+def make_audio(args: AppArgs) -> AudioBackend:
+    """Whisper."""
+    from multimodal.encoders.audio import WhisperBackend
+    from multimodal.models.refs import resolve
+
+    return WhisperBackend(resolve(args.audio.model, home()), args.audio)
+
+
+def make_reader(args: AppArgs) -> ReaderBackend:
+    """OCR."""
+    from multimodal.encoders.reader import RapidOcrReader
+
+    return RapidOcrReader(args.reader)
+
+
+def make_generator(args: AppArgs) -> GeneratorBackend:
+    """The vLLM engine."""
+    from multimodal.generation.engine import VllmEngine
+    from multimodal.models.refs import resolve
+
+    return VllmEngine(resolve(args.generator.model, home()), args.generator)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backends:
+    """One factory for each deployment that has a model or processes of its own."""
+
+    loader: Callable[[AppArgs], LoaderBackend] = make_loader
+    text: Callable[[AppArgs], TextBackend] = make_text
+    image: Callable[[AppArgs], ImageBackend] = make_image
+    audio: Callable[[AppArgs], AudioBackend] = make_audio
+    reader: Callable[[AppArgs], ReaderBackend] = make_reader
+    generator: Callable[[AppArgs], GeneratorBackend] = make_generator

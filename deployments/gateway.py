@@ -1,0 +1,44 @@
+"""Gateway: HTTP in, Server-Sent Events out."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from deployments.graph import Graph, Handle
+from multimodal.api.app import create_app
+from multimodal.config import AppArgs
+from multimodal.pipeline import Assistant
+
+
+class Gateway:
+    """The OpenAI API over the graph. The ingress deployment: Serve calls `__serve_build_asgi_app__`."""
+
+    def __init__(
+        self,
+        args: AppArgs,
+        *,
+        media_loader: Handle,
+        text_encoder: Handle,
+        image_encoder: Handle,
+        audio_encoder: Handle,
+        video_encoder: Handle,
+        reader: Handle,
+        generator: Handle,
+        vision_tower: Handle | None = None,
+    ) -> None:
+        self._args = args
+        graph = Graph(
+            media_loader=media_loader,
+            text_encoder=text_encoder,
+            image_encoder=image_encoder,
+            audio_encoder=audio_encoder,
+            video_encoder=video_encoder,
+            reader=reader,
+            generator=generator,
+            vision_tower=vision_tower,
+            args=args,
+        )
+        self._assistant = Assistant(graph, args)
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        return create_app(lambda: self._assistant, self._args)

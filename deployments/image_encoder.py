@@ -1,0 +1,31 @@
+"""ImageEncoder: pictures to retrieval vectors (where the profile has a tower), size and colours."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from ray import serve
+
+from deployments.replica import ReportsMetrics, refuse_if_late
+from multimodal.config import AppArgs
+from multimodal.stages import ImageBackend
+from multimodal.types import Image, ImageFeatures, RequestContext
+
+
+class ImageEncoder(ReportsMetrics):
+    """Encodes the pictures of all requests together, batched by count: a tower's input has a fixed size."""
+
+    def __init__(self, args: AppArgs, make: Callable[[AppArgs], ImageBackend]) -> None:
+        self._backend = make(args)
+
+        @serve.batch(max_batch_size=args.image.batch_items, batch_wait_timeout_s=args.image.batch_wait_s)
+        async def encode_batch(batch: list[Image]) -> list[ImageFeatures]:
+            return await asyncio.to_thread(self._backend.encode, batch)
+
+        self._encode = encode_batch
+
+    async def encode(self, ctx: RequestContext, image: Image) -> ImageFeatures:
+        """Features of one picture."""
+        refuse_if_late(ctx)
+        return await self._encode(image)

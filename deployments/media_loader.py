@@ -1,0 +1,24 @@
+"""MediaLoader: encoded bytes in, decoded arrays out, into the object store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from deployments.replica import ReportsMetrics
+from multimodal.config import AppArgs
+from multimodal.stages import LoaderBackend
+from multimodal.types import Media, MediaSource, RequestContext
+
+
+class MediaLoader(ReportsMetrics):
+    """Decodes in processes that are killed at their deadline."""
+
+    def __init__(self, args: AppArgs, make: Callable[[AppArgs], LoaderBackend]) -> None:
+        self._backend = make(args)
+
+    async def load(self, ctx: RequestContext, source: MediaSource) -> Media:
+        """Decode one medium. The result stays in the object store until its request is over."""
+        return await self._backend.load(ctx, source)
+
+    async def __del__(self) -> None:
+        await self._backend.close()

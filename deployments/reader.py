@@ -1,0 +1,31 @@
+"""Reader: the text in pictures."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from ray import serve
+
+from deployments.replica import ReportsMetrics, refuse_if_late
+from multimodal.config import AppArgs
+from multimodal.stages import ReaderBackend
+from multimodal.types import Image, ImageText, RequestContext
+
+
+class Reader(ReportsMetrics):
+    """Reads the pictures of all requests together."""
+
+    def __init__(self, args: AppArgs, make: Callable[[AppArgs], ReaderBackend]) -> None:
+        self._backend = make(args)
+
+        @serve.batch(max_batch_size=args.reader.batch_items, batch_wait_timeout_s=args.reader.batch_wait_s)
+        async def read_batch(batch: list[Image]) -> list[ImageText]:
+            return await asyncio.to_thread(self._backend.read, batch)
+
+        self._read = read_batch
+
+    async def read(self, ctx: RequestContext, image: Image) -> ImageText:
+        """The lines of text in one picture."""
+        refuse_if_late(ctx)
+        return await self._read(image)

@@ -1,0 +1,67 @@
+"""TextEncoder: sentences to unit vectors, batched by padded tokens."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ray import serve
+
+from deployments.replica import ReportsMetrics, refuse_if_late
+from multimodal.config import AppArgs
+from multimodal.errors import InvalidRequest
+from multimodal.stages import TextBackend
+from multimodal.types import RequestContext, TextEmbeddings
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A text and what it costs."""
+
+    text: str
+    tokens: int
+
+
+def padded_tokens(batch: Sequence[Sentence]) -> int:
+    """Cost of a batch: every row is padded to the longest."""
+    return len(batch) * max(sentence.tokens for sentence in batch)
+
+
+class TextEncoder(ReportsMetrics):
+    """Encodes the texts of all requests together."""
+
+    def __init__(self, args: AppArgs, make: Callable[[AppArgs], TextBackend]) -> None:
+        self._backend = make(args)
+        self._limit_tokens = args.text.max_tokens
+
+        @serve.batch(
+            max_batch_size=args.text.batch_tokens,
+            batch_wait_timeout_s=args.text.batch_wait_s,
+            batch_size_fn=padded_tokens,
+        )
+        async def encode_batch(batch: list[Sentence]) -> list[TextEmbeddings]:
+            return await asyncio.to_thread(self._backend.encode, [sentence.text for sentence in batch])
+
+        self._encode = encode_batch
+
+    async def encode(self, ctx: RequestContext, texts: Sequence[str]) -> TextEmbeddings:
+        """One row for each text, in order. Raises InvalidRequest for a text that is too long."""
+        refuse_if_late(ctx)
+        sentences = await asyncio.to_thread(self._measure, texts)
+        rows = await asyncio.gather(*map(self._encode, sentences))
+        return TextEmbeddings(
+            vectors=np.concatenate([row.vectors for row in rows]), tokens=sum(row.tokens for row in rows)
+        )
+
+    def _measure(self, texts: Sequence[str]) -> list[Sentence]:
+        sentences = [Sentence(text, self._backend.count_tokens(text)) for text in texts]
+        for index, sentence in enumerate(sentences):
+            if sentence.tokens > self._limit_tokens:
+                raise InvalidRequest(
+                    f"Input {index} has {sentence.tokens} tokens, but the model reads {self._limit_tokens}. "
+                    "Split it into shorter texts.",
+                    param=f"input.{index}",
+                )
+        return sentences

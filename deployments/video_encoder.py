@@ -1,0 +1,55 @@
+"""VideoEncoder: sight and sound of a video on one time line, through the other encoders."""
+
+from __future__ import annotations
+
+from deployments.graph import Call, Handle
+from deployments.replica import ReportsMetrics, refuse_if_late
+from multimodal.config import AppArgs
+from multimodal.encoders.video import understand
+from multimodal.types import (
+    Audio,
+    Image,
+    ImageFeatures,
+    ImageText,
+    RequestContext,
+    Transcript,
+    Video,
+    VideoFeatures,
+)
+
+
+class VideoEncoder(ReportsMetrics):
+    """Sends each scene to ImageEncoder and Reader and the sound track to AudioEncoder, all at once."""
+
+    def __init__(
+        self,
+        args: AppArgs,
+        image_encoder: Handle,
+        reader: Handle,
+        audio_encoder: Handle,
+    ) -> None:
+        self._args = args.video
+        self._encode_image = Call[ImageFeatures](image_encoder, "encode", args.image.timeout_s)
+        self._read = Call[ImageText](reader, "read", args.reader.timeout_s)
+        self._transcribe = Call[Transcript](audio_encoder, "transcribe", args.audio.timeout_s)
+
+    async def watch(self, ctx: RequestContext, video: Video) -> VideoFeatures:
+        """What is seen and heard in a video."""
+        refuse_if_late(ctx)
+        return await understand(
+            ctx,
+            video,
+            encode_image=self._on_image,
+            read=self._on_text,
+            transcribe=self._on_sound,
+            scene_difference=self._args.scene_difference,
+        )
+
+    async def _on_image(self, ctx: RequestContext, frame: Image) -> ImageFeatures:
+        return await self._encode_image(ctx, frame)
+
+    async def _on_text(self, ctx: RequestContext, frame: Image) -> ImageText:
+        return await self._read(ctx, frame)
+
+    async def _on_sound(self, ctx: RequestContext, audio: Audio) -> Transcript:
+        return await self._transcribe(ctx, audio)

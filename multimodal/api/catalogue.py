@@ -1,0 +1,60 @@
+"""The names of the models, as clients know them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from multimodal.config import AppArgs
+from multimodal.errors import ModelNotFound
+
+EMBEDDED_NAMES = {"minilm": "all-minilm-l6-v2"}
+"""Names under which the models of the embedded profile are known elsewhere."""
+
+TEXT_ALIAS = "text"
+"""Conventional name of whatever embeds text."""
+
+CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One model of the API."""
+
+    id: str
+    endpoints: tuple[str, ...]
+    modalities: tuple[str, ...]
+    aliases: tuple[str, ...] = ()
+
+
+class Catalogue:
+    """The models that the endpoints serve. The generator is first."""
+
+    def __init__(self, args: AppArgs) -> None:
+        self.entries = (
+            Entry(
+                id=args.generator.served_name, endpoints=(CHAT,), modalities=("text", "image", "audio", "video")
+            ),
+            Entry(
+                id=_name_of(args.text.model), endpoints=(EMBEDDINGS,), modalities=("text",), aliases=(TEXT_ALIAS,)
+            ),
+        )
+
+    def find(self, name: str, endpoint: str | None = None) -> Entry:
+        """The model of that name that serves the endpoint, or any. Raises ModelNotFound, naming those there are."""
+        fit = [entry for entry in self.entries if endpoint is None or endpoint in entry.endpoints]
+        for entry in fit:
+            if name == entry.id or name in entry.aliases:
+                return entry
+        known = ", ".join(entry.id for entry in fit)
+        place = "here" if endpoint is None else f"at {endpoint}"
+        raise ModelNotFound(f"There is no such model {place}. Use one of: {known}.", param="model")
+
+
+def _name_of(reference: str) -> str:
+    """A model reference without what only the operator should see: folders, revisions."""
+    scheme, _, rest = reference.partition(":")
+    if scheme == "file":
+        return PurePosixPath(rest).name
+    name = rest.partition("@")[0]
+    return EMBEDDED_NAMES.get(name, name) if scheme == "embedded" else name

@@ -1,0 +1,167 @@
+"""A parsed chat request as the frozen messages that the service takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from multimodal.api.sampling import refuse_unsupported, to_sampling
+from multimodal.api.schemas import (
+    AudioContent,
+    ChatCompletionRequest,
+    ContentPart,
+    ImageContent,
+    Message,
+    TextContent,
+    VideoContent,
+)
+from multimodal.config import AppArgs
+from multimodal.errors import InvalidMedia, InvalidRequest, MediaTooLarge, RemoteUrlRefused
+from multimodal.media.dataurl import parse_base64, parse_data_url
+from multimodal.types import (
+    ChatRequest,
+    FrameSampling,
+    InputMessage,
+    MediaKind,
+    MediaSkipped,
+    MediaSource,
+    OnMediaError,
+    Role,
+    TextPart,
+)
+
+_ROLES = {
+    "system": Role.SYSTEM,
+    "developer": Role.SYSTEM,
+    "user": Role.USER,
+    "assistant": Role.ASSISTANT,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatCall:
+    """A chat request and how its answer is wanted."""
+
+    model: str
+    request: ChatRequest
+    skipped: tuple[MediaSkipped, ...]
+    """Media that are unusable at first sight, where the request says to skip such media."""
+    stream: bool
+    include_usage: bool
+    include_stages: bool
+
+
+class ChatConverter:
+    """Converts one request. Limits are checked before the first byte is decoded."""
+
+    def __init__(self, args: AppArgs) -> None:
+        self._args = args
+        self._skipped: list[MediaSkipped] = []
+
+    def convert(self, body: ChatCompletionRequest) -> ChatCall:
+        """Raises InvalidRequest, UnsupportedParameter, and what `parse_data_url` raises."""
+        refuse_unsupported(body)
+        self._check_counts(body.messages)
+        sampling = to_sampling(body, self._args)
+        on_media_error = body.on_media_error or OnMediaError.FAIL
+        messages = tuple(
+            self._message(message, f"messages.{index}", on_media_error)
+            for index, message in enumerate(body.messages)
+        )
+        options = body.stream_options
+        return ChatCall(
+            model=body.model,
+            request=ChatRequest(messages=messages, sampling=sampling, on_media_error=on_media_error),
+            skipped=tuple(self._skipped),
+            stream=bool(body.stream),
+            include_usage=bool(options and options.include_usage),
+            include_stages=bool(options and options.include_stages),
+        )
+
+    def _check_counts(self, messages: list[Message]) -> None:
+        limits = self._args.limits
+        if len(messages) > limits.messages:
+            raise InvalidRequest(f"messages must have at most {limits.messages} items.", param="messages")
+        media = sum(not isinstance(part, TextContent) for message in messages for part in _parts(message))
+        if media > limits.media_parts:
+            raise MediaTooLarge(
+                f"A request may hold {limits.media_parts} media parts, this one has {media}. Send fewer.",
+                param="messages",
+            )
+
+    def _message(self, message: Message, param: str, on_error: OnMediaError) -> InputMessage:
+        if message.tool_calls or message.function_call is not None:
+            raise InvalidRequest("Tool calls are not supported. Leave such messages out.", param=param)
+        if message.content is None and message.role != "assistant":
+            raise InvalidRequest(
+                f"{param}.content is required: a string or a list of content parts.", param=f"{param}.content"
+            )
+        if isinstance(message.content, str):
+            return InputMessage(role=_ROLES[message.role], parts=(TextPart(text=message.content),))
+        parts = (
+            self._part(part, f"{param}.content.{index}", on_error) for index, part in enumerate(_parts(message))
+        )
+        return InputMessage(
+            role=_ROLES[message.role], parts=tuple(part for part in parts if part is not None)
+        )
+
+    def _part(self, part: ContentPart, param: str, on_error: OnMediaError) -> TextPart | MediaSource | None:
+        if isinstance(part, TextContent):
+            return TextPart(text=part.text)
+        try:
+            return self._medium(part, param)
+        except (InvalidMedia, MediaTooLarge, RemoteUrlRefused) as error:
+            if on_error is OnMediaError.FAIL:
+                raise
+            self._skipped.append(MediaSkipped(param=param, code=error.code, message=error.message))
+            return None
+
+    def _medium(self, part: ImageContent | AudioContent | VideoContent, param: str) -> MediaSource:
+        if isinstance(part, ImageContent):
+            return self._image(part, param)
+        if isinstance(part, AudioContent):
+            return self._audio(part, param)
+        return self._video(part, param)
+
+    def _image(self, part: ImageContent, param: str) -> MediaSource:
+        declared, data = parse_data_url(
+            part.image_url.url, limit_bytes=self._args.limits.image_bytes, param=f"{param}.image_url.url"
+        )
+        return MediaSource(kind=MediaKind.IMAGE, data=data, param=param, declared_type=declared)
+
+    def _audio(self, part: AudioContent, param: str) -> MediaSource:
+        sound = part.input_audio
+        data = parse_base64(
+            sound.data, limit_bytes=self._args.limits.audio_bytes, param=f"{param}.input_audio.data"
+        )
+        return MediaSource(kind=MediaKind.AUDIO, data=data, param=param, declared_type=sound.format)
+
+    def _video(self, part: VideoContent, param: str) -> MediaSource:
+        video = part.video_url
+        max_frames = video.max_frames or part.max_frames
+        allowed = self._args.loader.max_frames_limit
+        if max_frames is not None and max_frames > allowed:
+            place = "video_url.max_frames" if video.max_frames else "max_frames"
+            raise InvalidRequest(f"max_frames must be at most {allowed}.", param=f"{param}.{place}")
+        declared, data = parse_data_url(
+            video.url, limit_bytes=self._args.limits.video_bytes, param=f"{param}.video_url.url"
+        )
+        return MediaSource(
+            kind=MediaKind.VIDEO,
+            data=data,
+            param=param,
+            declared_type=declared,
+            frame_sampling=video.frame_sampling or part.frame_sampling or FrameSampling.UNIFORM,
+            max_frames=max_frames,
+        )
+
+
+def _parts(message: Message) -> list[ContentPart]:
+    return message.content if isinstance(message.content, list) else []
+
+
+def media_of(request: ChatRequest) -> Iterator[MediaSource]:
+    """The media of a request, in order."""
+    return (
+        part for message in request.messages for part in message.parts if isinstance(part, MediaSource)
+    )

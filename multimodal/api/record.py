@@ -1,0 +1,94 @@
+"""What a chat request goes through: collected once, for the answer, the metrics and the log."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from multimodal.api.convert import media_of
+from multimodal.api.exchange import Exchange, Timer
+from multimodal.api.metrics import Metrics
+from multimodal.api.responses import MediaNote, StageTime
+from multimodal.types import ChatEvent, ChatRequest, GenerationStep, MediaSkipped, Shortened, StageEvent
+
+_VERBS = {"load": "loading", "encode": "encoding", "retrieve": "retrieving", "generate": "generating"}
+
+
+class ChatRecord:
+    """Watches the events of one request."""
+
+    def __init__(
+        self, exchange: Exchange, skipped: Sequence[MediaSkipped], *, metrics: Metrics, timer: Timer
+    ) -> None:
+        self.notes = [_skipped_note(item) for item in skipped]
+        self._exchange = exchange
+        self._metrics = metrics
+        self._timer = timer
+        self._last_tokens_s: float | None = None
+
+    def see(self, event: ChatEvent) -> None:
+        """Take note of an event. Called once for each, in order."""
+        if isinstance(event, GenerationStep):
+            self._see_step(event)
+        elif isinstance(event, StageEvent):
+            if event.seconds is not None:
+                self._exchange.stages.append(event)
+                self._metrics.stage_s.labels(event.stage).observe(event.seconds)
+        else:
+            self.notes.append(_skipped_note(event))
+
+    def _see_step(self, step: GenerationStep) -> None:
+        if step.deltas:
+            self._see_tokens(max(delta.tokens for delta in step.deltas))
+        if step.shortened:
+            self.notes.extend(map(_shortened_note, step.shortened))
+        if step.usage is not None:
+            self._exchange.usage = step.usage
+
+    def _see_tokens(self, tokens: int) -> None:
+        now_s = self._timer()
+        if self._last_tokens_s is None:
+            self._metrics.ttft_s.observe(now_s - self._exchange.started_s)
+        elif tokens > 0:
+            self._metrics.inter_token_s.observe((now_s - self._last_tokens_s) / tokens)
+        self._last_tokens_s = now_s
+
+    def stages(self) -> list[StageTime]:
+        """Stages that were left so far, in that order."""
+        return [
+            StageTime(stage=event.stage, param=event.param, seconds=round(event.seconds or 0.0, 6))
+            for event in self._exchange.stages
+        ]
+
+
+class StageLabels:
+    """Says what runs in words that can be shown: "encoding image 2/3"."""
+
+    def __init__(self, request: ChatRequest) -> None:
+        totals = Counter(source.kind for source in media_of(request))
+        seen: Counter[str] = Counter()
+        self._places: dict[str, str] = {}
+        for source in media_of(request):
+            seen[source.kind] += 1
+            self._places[source.param] = f"{source.kind} {seen[source.kind]}/{totals[source.kind]}"
+
+    def label(self, event: StageEvent) -> str:
+        """Words for an event."""
+        verb = _VERBS.get(event.stage, event.stage)
+        place = self._places.get(event.param or "")
+        return f"{verb} {place}" if place else verb
+
+
+def _skipped_note(item: MediaSkipped) -> MediaNote:
+    return MediaNote(param=item.param, note="skipped", message=item.message, code=item.code)
+
+
+def _shortened_note(item: Shortened) -> MediaNote:
+    total = item.kept_tokens + item.dropped_tokens
+    return MediaNote(
+        param=item.param,
+        note="shortened",
+        message=f"What was seen and heard here did not fit: {item.kept_tokens} of {total} tokens were kept.",
+        kept_tokens=item.kept_tokens,
+        dropped_tokens=item.dropped_tokens,
+    )

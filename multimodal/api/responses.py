@@ -1,0 +1,138 @@
+"""What the endpoints answer, after OpenAI's API reference; our extensions are optional fields."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from multimodal.types import StageState, Usage
+
+
+class ErrorBody(BaseModel):
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class ErrorEnvelope(BaseModel):
+    """OpenAI's error envelope: the body of every 4xx and 5xx, and the last event of a stream that failed."""
+
+    error: ErrorBody
+
+
+# --- chat --------------------------------------------------------------------------------------
+
+
+class MediaNote(BaseModel):
+    """A medium that was left out, or whose text was shortened to fit the model's context."""
+
+    param: str = Field(description="where it stood in the request")
+    note: Literal["skipped", "shortened"]
+    message: str
+    code: str | None = Field(None, description="why it was skipped")
+    kept_tokens: int | None = None
+    dropped_tokens: int | None = None
+
+
+class StageTime(BaseModel):
+    """A stage, and how long the request was in it."""
+
+    stage: str
+    param: str | None = Field(description="the content part that it worked on")
+    seconds: float
+
+
+class PromptTokensDetails(BaseModel):
+    cached_tokens: int = Field(description="found in the prefix cache")
+
+
+class ChatUsage(BaseModel):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
+
+    @classmethod
+    def of(cls, usage: Usage) -> ChatUsage:
+        """Usage in OpenAI's words."""
+        return cls(
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            total_tokens=usage.prompt_tokens + usage.completion_tokens,
+            prompt_tokens_details=PromptTokensDetails(cached_tokens=usage.cached_tokens),
+        )
+
+
+class AnswerMessage(BaseModel):
+    role: Literal["assistant"] = "assistant"
+    content: str
+    refusal: None = None
+
+
+class Choice(BaseModel):
+    index: int
+    message: AnswerMessage
+    logprobs: None = None
+    finish_reason: Literal["stop", "length"]
+
+
+class ChatCompletion(BaseModel):
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int = Field(description="Unix seconds")
+    model: str
+    choices: list[Choice]
+    usage: ChatUsage
+    media_notes: list[MediaNote] | None = Field(None, description="present where there is something to note")
+    stages: list[StageTime] | None = Field(None, description="present with stream_options.include_stages")
+
+
+# --- embeddings --------------------------------------------------------------------------------
+
+
+class Embedding(BaseModel):
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | str = Field(description="numbers, or base64 of little-endian 32-bit floats")
+
+
+class EmbeddingsUsage(BaseModel):
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingsResponse(BaseModel):
+    object: Literal["list"]
+    data: list[Embedding]
+    model: str
+    usage: EmbeddingsUsage
+
+
+# --- models and health -------------------------------------------------------------------------
+
+
+class Model(BaseModel):
+    id: str
+    object: Literal["model"] = "model"
+    created: int = Field(description="Unix seconds: when this server started")
+    owned_by: str = "multimodal"
+    modalities: list[str] = Field(description="what it takes")
+    endpoints: list[str] = Field(description="where it is served")
+
+
+class ModelList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[Model]
+
+
+class Health(BaseModel):
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(BaseModel):
+    status: Literal["ready", "not_ready"]
+    stages: dict[str, StageState]
+    unavailable: list[str] = Field(description="stages that cannot serve")
+    error: ErrorBody | None = Field(None, description="present where the status is not_ready")

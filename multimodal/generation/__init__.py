@@ -1,0 +1,1 @@
+"""From a described conversation to a stream of text: the prompt, and the engine behind Generator."""

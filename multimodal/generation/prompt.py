@@ -1,0 +1,182 @@
+"""Builds the prompt of a conversation with media, and makes it fit into the model's context.
+
+The media text that is oldest is shortened first, line by line from its end, because `describe` puts the most
+important line first and people ask about what they sent last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from multimodal.errors import ContextLengthExceeded
+from multimodal.types import (
+    GenerateRequest,
+    MediaKind,
+    MediaPart,
+    PromptMessage,
+    Role,
+    Shortened,
+    TextPart,
+)
+
+TITLES: Mapping[MediaKind, str] = {
+    MediaKind.IMAGE: "Picture",
+    MediaKind.AUDIO: "Recording",
+    MediaKind.VIDEO: "Video",
+}
+
+
+class Tokenizer(Protocol):
+    """What the builder needs of a tokenizer (transformers' satisfy it through `HfTokenizer`)."""
+
+    special_tokens: Sequence[str]
+    """Strings that the tokenizer turns into one control token."""
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids; control tokens in the text are recognised, none are added."""
+        ...
+
+    def render(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """The chat template, ready for the answer."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """A prompt that fits."""
+
+    token_ids: list[int]
+    visuals: tuple[int, ...]
+    """Indices of the visuals, in the order of their placeholders."""
+    shortened: tuple[Shortened, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VisualSize:
+    """How much of the context one visual takes."""
+
+    items: int
+    """Placeholders: one for a picture, one for each frame of a video."""
+    tokens: int
+    """Tokens that all its placeholders together grow to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptStyle:
+    """Wording and markers that depend on the model."""
+
+    image_placeholder: str
+    system_prompt: str
+    media_system_prompt: str
+
+
+class PromptBuilder:
+    """Renders conversations for one model."""
+
+    def __init__(self, tokenizer: Tokenizer, style: PromptStyle) -> None:
+        self._tokenizer = tokenizer
+        self._style = style
+
+    def build(self, request: GenerateRequest, visuals: Sequence[VisualSize], budget_tokens: int) -> Prompt:
+        """The prompt of a request, in at most `budget_tokens` tokens, those of its visuals included.
+
+        Raises ContextLengthExceeded when it does not fit with every media text dropped.
+        """
+        messages = self._with_system(request.messages)
+        lines = {part.param: list(part.lines) for part in _media(messages)}
+        order = tuple(part.visual for part in _media(messages) if part.visual is not None)
+        growth = sum(visuals[index].tokens - visuals[index].items for index in order)
+        budget_tokens -= growth
+        items = [visual.items for visual in visuals]
+        ids = self._tokens(messages, lines, items)
+        for part in _media(messages):
+            while lines[part.param] and (excess := len(ids) - budget_tokens) > 0:
+                self._drop(lines[part.param], excess)
+                ids = self._tokens(messages, lines, items)
+        if len(ids) > budget_tokens:
+            raise ContextLengthExceeded(
+                f"The conversation needs {len(ids) + growth} tokens, but {budget_tokens + growth} fit before "
+                "the answer. Send fewer or shorter messages, or lower max_tokens.",
+                param="messages",
+            )
+        return Prompt(token_ids=ids, visuals=order, shortened=self._report(messages, lines))
+
+    def _with_system(self, messages: Sequence[PromptMessage]) -> list[PromptMessage]:
+        if messages[0].role is Role.SYSTEM:
+            return list(messages)
+        style = self._style
+        words = style.media_system_prompt if any(_media(messages)) else style.system_prompt
+        return [PromptMessage(role=Role.SYSTEM, parts=(TextPart(text=words),)), *messages]
+
+    def _tokens(
+        self, messages: Sequence[PromptMessage], lines: Mapping[str, Sequence[str]], items: Sequence[int]
+    ) -> list[int]:
+        counts = dict.fromkeys(MediaKind, 0)
+        rendered = [
+            {"role": message.role.value, "content": self._content(message, lines, items, counts)}
+            for message in messages
+        ]
+        return self._tokenizer.encode(self._tokenizer.render(rendered))
+
+    def _content(
+        self,
+        message: PromptMessage,
+        lines: Mapping[str, Sequence[str]],
+        items: Sequence[int],
+        counts: dict[MediaKind, int],
+    ) -> str:
+        """Media first, words last: a small model answers what it read last."""
+        blocks: list[str] = []
+        words: list[str] = []
+        for part in message.parts:
+            if isinstance(part, TextPart):
+                words.append(self._harmless(part.text))
+                continue
+            counts[part.kind] += 1
+            placeholders = 0 if part.visual is None else items[part.visual]
+            marker = self._style.image_placeholder * placeholders
+            head = f"{TITLES[part.kind]} {counts[part.kind]}: {marker}".rstrip()
+            blocks.append("\n".join([head, *map(self._harmless, lines[part.param])]))
+        return "\n\n".join([*blocks, *words])
+
+    def _harmless(self, text: str) -> str:
+        """Keeps what clients (and their pictures) say from being read as a control token."""
+        for token in self._tokenizer.special_tokens:
+            if token in text:
+                text = text.replace(token, f"{token[0]} {token[1:]}")
+        return text
+
+    def _drop(self, lines: list[str], excess_tokens: int) -> None:
+        """Shorten by at least one word, and by about `excess_tokens` if the last line has so many."""
+        ids = self._tokenizer.encode(lines[-1])
+        words = lines[-1].split(" ")
+        keep = int(len(words) * (len(ids) - excess_tokens - 2) / len(ids)) if ids else 0
+        if keep < MIN_WORDS:
+            lines.pop()
+        else:
+            lines[-1] = " ".join(words[:keep]).removesuffix(ELLIPSIS) + ELLIPSIS
+
+    def _report(
+        self, messages: Sequence[PromptMessage], lines: Mapping[str, Sequence[str]]
+    ) -> tuple[Shortened, ...]:
+        report: list[Shortened] = []
+        for part in _media(messages):
+            if tuple(lines[part.param]) == part.lines:
+                continue
+            kept = len(self._tokenizer.encode("\n".join(lines[part.param])))
+            whole = len(self._tokenizer.encode("\n".join(part.lines)))
+            report.append(Shortened(param=part.param, kept_tokens=kept, dropped_tokens=whole - kept))
+        return tuple(report)
+
+
+MIN_WORDS = 4
+"""A shorter rest of a line says nothing."""
+
+ELLIPSIS = " ..."
+
+
+def _media(messages: Sequence[PromptMessage]) -> list[MediaPart]:
+    """Media parts, oldest first."""
+    return [part for message in messages for part in message.parts if isinstance(part, MediaPart)]

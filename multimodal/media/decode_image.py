@@ -1,0 +1,162 @@
+"""Decode a picture with Pillow: upright, RGB, on white, no larger than asked for.
+
+The size in the header is checked before any pixel is materialised.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from PIL import ImageOps
+
+from multimodal.config import Limits
+from multimodal.errors import InvalidMedia, MultimodalError, UnsupportedMedia
+from multimodal.media.limits import check_pixels
+from multimodal.types import Image
+
+_ORIENTATION_TAG = 0x0112
+"""EXIF 2.32, table 4: which side of the sensor was up."""
+
+_WIDE_GREY = ("I;16", "I;16B", "I;16L", "I;16N")
+_UNBOUNDED_GREY = ("I", "F")
+"""Pillow's 32-bit grey modes: no value of theirs means white."""
+
+
+def decode_image(
+    data: bytes, *, format_name: str, limits: Limits, max_side_px: int, sha256: str, param: str
+) -> Image:
+    """Decode one picture; of an animation its first frame.
+
+    Args:
+        data: the encoded picture.
+        format_name: what `sniff` says it is: no other decoder is tried.
+        limits: `image_pixels` holds for the picture as its header describes it.
+        max_side_px: larger pictures are scaled down to this longer side, pixels.
+        sha256: digest of `data`.
+        param: names the part in errors.
+
+    Raises:
+        MediaTooLarge: more pixels than allowed.
+        InvalidMedia: damaged or cut short.
+        UnsupportedMedia: a colour model that cannot be turned into RGB.
+    """
+    if format_name == "webp":
+        check_pixels(*webp_size(data, param), limits, param)
+    with _pixel_limit(limits.image_pixels), _damage_is_invalid(param):
+        with Pillow.open(io.BytesIO(data), formats=[format_name]) as picture:
+            stored = picture.size
+            check_pixels(*stored, limits, param)
+            picture.draft("RGB", (max_side_px, max_side_px))
+            picture.load()
+            orientation = _orientation(picture)
+            rgb = _to_rgb(_scaled(picture, max_side_px), param)
+        upright = ImageOps.exif_transpose(_tagged(rgb, orientation))
+    width, height = stored[::-1] if orientation >= 5 else stored
+    pixels = np.array(upright, dtype=np.uint8, order="C")
+    return Image(sha256=sha256, pixels=pixels, width=width, height=height, format=format_name)
+
+
+def webp_size(data: bytes, param: str) -> tuple[int, int]:
+    """Width and height by a WebP header (RFC 9649), pixels. Pillow allocates the canvas before it tells them.
+
+    Raises InvalidMedia where there is no such header.
+    """
+    kind, body = data[12:16], data[20:30]
+    if len(body) == 10 and kind == b"VP8X":
+        return int.from_bytes(body[4:7], "little") + 1, int.from_bytes(body[7:10], "little") + 1
+    if len(body) == 10 and kind == b"VP8L":
+        bits = int.from_bytes(body[1:5], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if len(body) == 10 and kind == b"VP8 ":
+        return int.from_bytes(body[6:8], "little") & 0x3FFF, int.from_bytes(body[8:10], "little") & 0x3FFF
+    raise InvalidMedia("This WebP picture is damaged: it has no size.", param=param)
+
+
+@contextmanager
+def _pixel_limit(pixels: int) -> Iterator[None]:
+    """Pillow's own guard, set to our limit: it also covers sizes that a decoder finds later on."""
+    before = Pillow.MAX_IMAGE_PIXELS
+    Pillow.MAX_IMAGE_PIXELS = pixels
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Pillow.DecompressionBombWarning)
+            yield
+    finally:
+        Pillow.MAX_IMAGE_PIXELS = before
+
+
+@contextmanager
+def _damage_is_invalid(param: str) -> Iterator[None]:
+    """Pillow's decoders meet damaged data with every kind of exception; all of them mean the same."""
+    try:
+        yield
+    except (MultimodalError, MemoryError):
+        raise
+    except Exception as error:
+        raise InvalidMedia("This picture is damaged or cut short. Send it again.", param=param) from error
+
+
+def _orientation(picture: Pillow.Image) -> int:
+    """EXIF orientation, 1 to 8. A picture with a damaged EXIF block is as good as one without."""
+    try:
+        value = picture.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _tagged(picture: Pillow.Image, orientation: int) -> Pillow.Image:
+    """The picture with this orientation and no other tag: what exif_transpose reads."""
+    exif = Pillow.Exif()
+    exif[_ORIENTATION_TAG] = orientation
+    picture.info = {"exif": exif.tobytes()}
+    return picture
+
+
+def _scaled(picture: Pillow.Image, max_side_px: int) -> Pillow.Image:
+    """At most `max_side_px` wide and high; modes that cannot be interpolated are converted first."""
+    if max(picture.size) <= max_side_px:
+        return picture
+    if picture.mode in ("1", "P", "PA", "La", "RGBa") or "transparency" in picture.info:
+        picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+    elif picture.mode in _WIDE_GREY:
+        picture = _wide_to_grey(picture)
+    picture.thumbnail((max_side_px, max_side_px), Pillow.Resampling.LANCZOS, reducing_gap=3.0)
+    return picture
+
+
+def _to_rgb(picture: Pillow.Image, param: str) -> Pillow.Image:
+    """Eight bits for each colour; what is transparent shows white."""
+    if picture.mode in _WIDE_GREY:
+        picture = _wide_to_grey(picture)
+    elif picture.mode in _UNBOUNDED_GREY:
+        picture = _stretched(picture)
+    if picture.has_transparency_data:
+        layer = picture.convert("RGBA")
+        white = Pillow.new("RGBA", layer.size, "white")
+        return Pillow.alpha_composite(white, layer).convert("RGB")
+    try:
+        return picture.convert("RGB")
+    except ValueError as error:
+        raise UnsupportedMedia(
+            f"The colour model {picture.mode} is not supported. Save the picture as RGB.", param=param
+        ) from error
+
+
+def _wide_to_grey(picture: Pillow.Image) -> Pillow.Image:
+    """16 bits to 8: 65,535 is white."""
+    return Pillow.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+
+
+def _stretched(picture: Pillow.Image) -> Pillow.Image:
+    """32-bit grey has no fixed white: its least value becomes black and its greatest white."""
+    values: NDArray[np.float64] = np.nan_to_num(np.asarray(picture).astype(np.float64))
+    span = float(values.max() - values.min()) or 1.0
+    return Pillow.fromarray(((values - values.min()) / span * 255).astype(np.uint8))

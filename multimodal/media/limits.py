@@ -1,0 +1,48 @@
+"""Limits on encoded media, and how errors put them into words."""
+
+from __future__ import annotations
+
+from multimodal.config import MIB, Limits
+from multimodal.errors import MediaTooLarge
+from multimodal.media.sniff import EXPECTED
+from multimodal.types import MediaKind
+
+
+def byte_limit(kind: MediaKind, limits: Limits) -> int:
+    """Largest encoded size of one medium, bytes."""
+    return {
+        MediaKind.IMAGE: limits.image_bytes,
+        MediaKind.AUDIO: limits.audio_bytes,
+        MediaKind.VIDEO: limits.video_bytes,
+    }[kind]
+
+
+def check_bytes(size_bytes: int, kind: MediaKind, limits: Limits, param: str) -> None:
+    """Raises MediaTooLarge where a medium has more encoded bytes than its kind may have."""
+    limit_bytes = byte_limit(kind, limits)
+    if size_bytes > limit_bytes:
+        raise MediaTooLarge(
+            f"Here {EXPECTED[kind]} may have {readable_bytes(limit_bytes)}, this one has "
+            f"{readable_bytes(size_bytes)}. Send a smaller or more compressed one.",
+            param=param,
+        )
+
+
+def check_pixels(width: int, height: int, limits: Limits, param: str) -> None:
+    """Raises MediaTooLarge where a picture or a frame has more pixels than allowed."""
+    if width * height > limits.image_pixels:
+        raise MediaTooLarge(
+            f"A picture may have {limits.image_pixels:,} pixels, this one has {width:,} x {height:,} = "
+            f"{width * height:,}. Send a smaller one.",
+            param=param,
+        )
+
+
+def too_long(limit_s: float, param: str) -> MediaTooLarge:
+    """The error for a recording or a video that plays longer than allowed."""
+    return MediaTooLarge(f"This plays longer than the {limit_s:g} s allowed. Send a part of it.", param=param)
+
+
+def readable_bytes(size_bytes: int) -> str:
+    """`20 MiB`, or plain bytes below one MiB."""
+    return f"{size_bytes / MIB:.4g} MiB" if size_bytes >= MIB else f"{size_bytes:,} bytes"
