@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from ray import serve
 
-from deployments.replica import ReportsMetrics, refuse_if_late
+from deployments.replica import ReportsMetrics, count_batch, refuse_if_late
 from multimodal.config import AppArgs
 from multimodal.stages import AudioBackend
-from multimodal.types import Audio, RequestContext, SpeechWindow, Transcript
+from multimodal.types import Audio, MediaKind, RequestContext, SpeechWindow, Transcript
 
 
 class AudioEncoder(ReportsMetrics):
@@ -24,6 +24,7 @@ class AudioEncoder(ReportsMetrics):
 
         @serve.batch(max_batch_size=args.audio.batch_windows, batch_wait_timeout_s=args.audio.batch_wait_s)
         async def transcribe_batch(batch: list[SpeechWindow]) -> list[Transcript]:
+            count_batch(self, MediaKind.AUDIO, len(batch))
             return await asyncio.to_thread(self._backend.transcribe, batch)
 
         self._transcribe = transcribe_batch

@@ -41,4 +41,5 @@ class Gateway:
         self._assistant = Assistant(graph, args)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return create_app(lambda: self._assistant, self._args)
+        # Serve's proxy sends the request id itself.
+        return create_app(lambda: self._assistant, self._args, send_request_id=False)

@@ -207,10 +207,11 @@ class StateMonitor:
 
 
 def _state(deployment: DeploymentStatusOverview) -> StageState:
-    replicas = {state.value: count for state, count in deployment.replica_states.items()}
+    # Annotated as enum members, but plain strings once they have crossed a process boundary.
+    replicas = cast(Mapping[str, int], deployment.replica_states)
     if replicas.get("RUNNING", 0) > 0:
         return StageState.READY
-    if deployment.status.value in ("DEPLOY_FAILED", "UNHEALTHY"):
+    if deployment.status in ("DEPLOY_FAILED", "UNHEALTHY"):
         return StageState.UNAVAILABLE
     return StageState.STARTING
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from ray import serve
 
-from deployments.replica import ReportsMetrics, refuse_if_late
+from deployments.replica import ReportsMetrics, count_batch, refuse_if_late
 from multimodal.config import AppArgs
 from multimodal.stages import ImageBackend
-from multimodal.types import Image, ImageFeatures, RequestContext
+from multimodal.types import Image, ImageFeatures, MediaKind, RequestContext
 
 
 class ImageEncoder(ReportsMetrics):
@@ -21,6 +21,7 @@ class ImageEncoder(ReportsMetrics):
 
         @serve.batch(max_batch_size=args.image.batch_items, batch_wait_timeout_s=args.image.batch_wait_s)
         async def encode_batch(batch: list[Image]) -> list[ImageFeatures]:
+            count_batch(self, MediaKind.IMAGE, len(batch))
             return await asyncio.to_thread(self._backend.encode, batch)
 
         self._encode = encode_batch

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from ray import serve
 
-from deployments.replica import ReportsMetrics, refuse_if_late
+from deployments.replica import ReportsMetrics, count_batch, refuse_if_late
 from multimodal.config import AppArgs
 from multimodal.stages import ReaderBackend
-from multimodal.types import Image, ImageText, RequestContext
+from multimodal.types import Image, ImageText, MediaKind, RequestContext
 
 
 class Reader(ReportsMetrics):
@@ -21,6 +21,7 @@ class Reader(ReportsMetrics):
 
         @serve.batch(max_batch_size=args.reader.batch_items, batch_wait_timeout_s=args.reader.batch_wait_s)
         async def read_batch(batch: list[Image]) -> list[ImageText]:
+            count_batch(self, MediaKind.IMAGE, len(batch))
             return await asyncio.to_thread(self._backend.read, batch)
 
         self._read = read_batch

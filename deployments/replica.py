@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
-from prometheus_client import REGISTRY, generate_latest
+from prometheus_client import REGISTRY, Counter, Histogram, generate_latest
 
 from multimodal.errors import DeadlineExceeded
-from multimodal.types import RequestContext
+from multimodal.types import MediaKind, RequestContext
+
+TEXT = "text"
+"""The modality of sentences, beside those of media."""
+
+_ENCODED = Counter("multimodal_encoded_items", "Items that an encoder worked on", ["encoder", "modality"])
+_BATCH = Histogram(
+    "multimodal_batch_size",
+    "Items in one batch of an encoder",
+    ["encoder"],
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128),
+)
+
+
+def count_batch(encoder: object, modality: MediaKind | str, items: int) -> None:
+    """Record one batch of the deployment `encoder`."""
+    name = type(encoder).__name__
+    _ENCODED.labels(name, modality).inc(items)
+    _BATCH.labels(name).observe(items)
 
 
 def refuse_if_late(ctx: RequestContext) -> None:

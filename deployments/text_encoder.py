@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from ray import serve
 
-from deployments.replica import ReportsMetrics, refuse_if_late
+from deployments.replica import TEXT, ReportsMetrics, count_batch, refuse_if_late
 from multimodal.config import AppArgs
 from multimodal.errors import InvalidRequest
 from multimodal.stages import TextBackend
@@ -42,6 +42,7 @@ class TextEncoder(ReportsMetrics):
             batch_size_fn=padded_tokens,
         )
         async def encode_batch(batch: list[Sentence]) -> list[TextEmbeddings]:
+            count_batch(self, TEXT, len(batch))
             return await asyncio.to_thread(self._backend.encode, [sentence.text for sentence in batch])
 
         self._encode = encode_batch

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deployments.graph import Call, Handle
-from deployments.replica import ReportsMetrics, refuse_if_late
+from deployments.replica import ReportsMetrics, count_batch, refuse_if_late
 from multimodal.config import AppArgs
 from multimodal.encoders.video import understand
 from multimodal.types import (
@@ -11,6 +11,7 @@ from multimodal.types import (
     Image,
     ImageFeatures,
     ImageText,
+    MediaKind,
     RequestContext,
     Transcript,
     Video,
@@ -36,6 +37,7 @@ class VideoEncoder(ReportsMetrics):
     async def watch(self, ctx: RequestContext, video: Video) -> VideoFeatures:
         """What is seen and heard in a video."""
         refuse_if_late(ctx)
+        count_batch(self, MediaKind.VIDEO, 1)
         return await understand(
             ctx,
             video,

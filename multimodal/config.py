@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-ModelRef = Annotated[str, StringConstraints(pattern=r"^(hf|file|package|embedded):.+$")]
+ModelRef = Annotated[str, StringConstraints(pattern=r"^(hf|file|embedded):.+$")]
 """Where a model comes from: `hf:org/name@revision`, `file:/folder` or `embedded:name`."""
 
 MIB = 1024 * 1024

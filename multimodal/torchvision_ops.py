@@ -24,9 +24,9 @@ def declare() -> None:
 
     if torch.version.cuda is not None or not _is_cuda_build("torchvision"):
         return
-    library = torch.library.Library("torchvision", "FRAGMENT")
+    library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
     for schema in SCHEMAS:
-        library.define(schema)
+        library.define(schema)  # type: ignore[no-untyped-call]
     _kept.append(library)
 
 

@@ -20,8 +20,8 @@ LARGE_BYTES = 256 * 1024
 """Bodies from here on are parsed in a thread, about 1 ms of parsing and decoding."""
 
 MAX_JSON_VALUES = 500_000
-"""Upper bound for the values of one body. 64 MiB of "[[],[],..." would become gigabytes of objects. Commas and
-brackets in strings count too; base64 has none, and no model reads a text with this many."""
+"""Upper bound for the values of one body. 64 MiB of "[[],[],..." would become gigabytes of objects. Commas
+and brackets in strings count too; base64 has none, and no model reads a text with this many."""
 
 
 async def read_body(request: Request, model: type[M], convert: Callable[[M], R]) -> R:
@@ -41,7 +41,7 @@ async def read_body(request: Request, model: type[M], convert: Callable[[M], R])
 def parse(model: type[M], body: bytearray) -> M:
     """Check the body against the schema, and empty it. Raises InvalidRequest."""
     if sum(map(body.count, (b",", b"[", b"{"))) > MAX_JSON_VALUES:
-        raise InvalidRequest(f"The body has over {MAX_JSON_VALUES} JSON values. Send several smaller requests.")
+        raise InvalidRequest(f"The body has over {MAX_JSON_VALUES} JSON values. Send less.")
     try:
         value: object = from_json(body, allow_inf_nan=False, cache_strings="keys")
     except ValueError as error:

@@ -33,15 +33,20 @@ class Catalogue:
     def __init__(self, args: AppArgs) -> None:
         self.entries = (
             Entry(
-                id=args.generator.served_name, endpoints=(CHAT,), modalities=("text", "image", "audio", "video")
+                id=args.generator.served_name,
+                endpoints=(CHAT,),
+                modalities=("text", "image", "audio", "video"),
             ),
             Entry(
-                id=_name_of(args.text.model), endpoints=(EMBEDDINGS,), modalities=("text",), aliases=(TEXT_ALIAS,)
+                id=_name_of(args.text.model),
+                endpoints=(EMBEDDINGS,),
+                modalities=("text",),
+                aliases=(TEXT_ALIAS,),
             ),
         )
 
     def find(self, name: str, endpoint: str | None = None) -> Entry:
-        """The model of that name that serves the endpoint, or any. Raises ModelNotFound, naming those there are."""
+        """The model of that name (that serves the endpoint). Raises ModelNotFound, naming those there are."""
         fit = [entry for entry in self.entries if endpoint is None or endpoint in entry.endpoints]
         for entry in fit:
             if name == entry.id or name in entry.aliases:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from multimodal.api.sampling import refuse_unsupported, to_sampling
-from multimodal.api.schemas import (
+from multimodal.api.catalogue import CHAT, Catalogue
+from multimodal.api.content import (
     AudioContent,
-    ChatCompletionRequest,
     ContentPart,
     ImageContent,
     Message,
     TextContent,
     VideoContent,
 )
+from multimodal.api.sampling import refuse_unsupported, to_sampling
+from multimodal.api.schemas import ChatCompletionRequest
 from multimodal.config import AppArgs
 from multimodal.errors import InvalidMedia, InvalidRequest, MediaTooLarge, RemoteUrlRefused
 from multimodal.media.dataurl import parse_base64, parse_data_url
@@ -54,12 +55,14 @@ class ChatCall:
 class ChatConverter:
     """Converts one request. Limits are checked before the first byte is decoded."""
 
-    def __init__(self, args: AppArgs) -> None:
+    def __init__(self, args: AppArgs, catalogue: Catalogue) -> None:
         self._args = args
+        self._catalogue = catalogue
         self._skipped: list[MediaSkipped] = []
 
     def convert(self, body: ChatCompletionRequest) -> ChatCall:
-        """Raises InvalidRequest, UnsupportedParameter, and what `parse_data_url` raises."""
+        """Raises ModelNotFound, InvalidRequest, UnsupportedParameter, and what `parse_data_url` raises."""
+        model = self._catalogue.find(body.model, CHAT).id
         refuse_unsupported(body)
         self._check_counts(body.messages)
         sampling = to_sampling(body, self._args)
@@ -70,7 +73,7 @@ class ChatConverter:
         )
         options = body.stream_options
         return ChatCall(
-            model=body.model,
+            model=model,
             request=ChatRequest(messages=messages, sampling=sampling, on_media_error=on_media_error),
             skipped=tuple(self._skipped),
             stream=bool(body.stream),
@@ -99,7 +102,8 @@ class ChatConverter:
         if isinstance(message.content, str):
             return InputMessage(role=_ROLES[message.role], parts=(TextPart(text=message.content),))
         parts = (
-            self._part(part, f"{param}.content.{index}", on_error) for index, part in enumerate(_parts(message))
+            self._part(part, f"{param}.content.{index}", on_error)
+            for index, part in enumerate(_parts(message))
         )
         return InputMessage(
             role=_ROLES[message.role], parts=tuple(part for part in parts if part is not None)
@@ -162,6 +166,4 @@ def _parts(message: Message) -> list[ContentPart]:
 
 def media_of(request: ChatRequest) -> Iterator[MediaSource]:
     """The media of a request, in order."""
-    return (
-        part for message in request.messages for part in message.parts if isinstance(part, MediaSource)
-    )
+    return (part for message in request.messages for part in message.parts if isinstance(part, MediaSource))

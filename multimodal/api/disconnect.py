@@ -14,9 +14,9 @@ from multimodal.api.errors import ClientDisconnected
 class AbortOnDisconnect:
     """Cancel the body of this context when the client goes away, and raise ClientDisconnected from it.
 
-    Works like `asyncio.timeout`: the body stays in the task that it runs in. That matters for generators that
-    hold timeouts or task groups across a yield: they must be resumed and closed in one task. Enter it once the
-    request's body has been read.
+    Works like `asyncio.timeout`: the body stays in the task that it runs in. That matters for generators
+    that hold timeouts or task groups across a yield: they must be resumed and closed in one task. Enter it
+    once the body of the request has been read.
     """
 
     def __init__(self, receive: Receive) -> None:
@@ -44,9 +44,6 @@ class AbortOnDisconnect:
         self._watcher.cancel()
         if not self._gone:
             return
-        if kind is None:
-            with suppress(asyncio.CancelledError):
-                await asyncio.sleep(0)  # the body ended before the cancellation reached it
-        others_cancel_too = self._task.uncancel() > self._cancelling
-        if not others_cancel_too and (kind is None or issubclass(kind, asyncio.CancelledError)):
+        cancelled_by_others = self._task.uncancel() > self._cancelling
+        if not cancelled_by_others and (kind is None or issubclass(kind, asyncio.CancelledError)):
             raise ClientDisconnected("The client closed the connection.")

@@ -90,7 +90,7 @@ def from_validation(errors: Sequence[Mapping[str, object]]) -> InvalidRequest:
 
 
 def as_error(error: Exception, request_id: str) -> MultimodalError:
-    """Any exception as one of ours. One that nobody expected is logged, and the client gets the request id."""
+    """Any exception as one of ours. Unexpected ones are logged, and the client gets the request id."""
     if isinstance(error, MultimodalError):
         return error
     if isinstance(error, RequestValidationError):
@@ -100,14 +100,18 @@ def as_error(error: Exception, request_id: str) -> MultimodalError:
     if isinstance(error, HTTPException) and error.status_code < 500:
         return _from_http(error)
     _log_unexpected(error, request_id)
-    return MultimodalError(f"The server failed on this request. Tell its operator the request id: {request_id}.")
+    return MultimodalError(
+        f"The server failed on this request. Give its operator this request id: {request_id}"
+    )
 
 
 def _from_http(error: HTTPException) -> MultimodalError:
     if error.status_code == 404:
         return EndpointNotFound("There is no such endpoint. GET /openapi.json lists them.")
     if error.status_code == 405:
-        return MethodNotAllowed("This endpoint does not take this method. GET /openapi.json lists the methods.")
+        return MethodNotAllowed(
+            "This endpoint does not take this method. GET /openapi.json lists those it takes."
+        )
     return InvalidRequest("The request is not valid HTTP for this endpoint.")
 
 

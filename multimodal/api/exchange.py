@@ -7,7 +7,7 @@ import json
 import logging
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -69,8 +69,11 @@ def answer_error(request: Request, error: Exception) -> Response:
 class ExchangeMiddleware:
     """The outermost layer: every request gets an id, an answer, a log line and a count."""
 
-    def __init__(self, app: ASGIApp, *, timer: Timer, metrics: Metrics, send_id: bool) -> None:
+    def __init__(
+        self, app: ASGIApp, *, timer: Timer, metrics: Metrics, paths: Collection[str], send_id: bool
+    ) -> None:
         self._app = app
+        self._paths = frozenset(paths)
         self._timer = timer
         self._metrics = metrics
         self._send_id = send_id
@@ -107,9 +110,16 @@ class ExchangeMiddleware:
             await error_response(exchange.error)(scope, receive, send)
 
     def _record(self, exchange: Exchange, scope: Scope) -> None:
-        endpoint = _endpoint(scope)
+        endpoint = self._endpoint(scope)
         self._metrics.requests.labels(endpoint, str(exchange.outcome), exchange.tenant).inc()
         logger.info(json.dumps(self._log_line(exchange, endpoint)))
+
+    def _endpoint(self, scope: Scope) -> str:
+        """Path of the route: a label must not take its values from clients."""
+        path = getattr(scope.get("route"), "path", None)
+        if isinstance(path, str):
+            return path
+        return scope["path"] if scope["path"] in self._paths else "unmatched"
 
     def _log_line(self, exchange: Exchange, endpoint: str) -> dict[str, object]:
         usage, error = exchange.usage, exchange.error
@@ -127,7 +137,10 @@ class ExchangeMiddleware:
             line |= {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens}
             line |= {"cached_tokens": usage.cached_tokens}
         if exchange.stages:
-            line["stages"] = [{"stage": s.stage, "param": s.param, "seconds": s.seconds} for s in exchange.stages]
+            line["stages"] = [
+                {"stage": event.stage, "param": event.param, "seconds": event.seconds}
+                for event in exchange.stages
+            ]
         return line
 
 
@@ -135,9 +148,3 @@ def _request_id(scope: Scope) -> str:
     """The client's, where it is harmless to print, else a new one."""
     given = Headers(scope=scope).get("x-request-id", "")
     return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-
-
-def _endpoint(scope: Scope) -> str:
-    """Path template of the route: a label must not take its values from clients."""
-    path = getattr(scope.get("route"), "path", None)
-    return path if isinstance(path, str) else "unmatched"

@@ -12,8 +12,8 @@ from multimodal.api.errors import ClientDisconnected
 from multimodal.errors import BodyTooLarge
 
 DRAIN_FACTOR = 2
-"""A refused body is read and dropped up to this multiple of the limit: most clients write all before they read
-the answer, and would see a broken connection instead of it."""
+"""A refused body is read and dropped up to this multiple of the limit: most clients write all before they
+read the answer, and would see a broken connection instead of it."""
 
 DRAIN_TIMEOUT_S = 3.0
 """So that the answer comes soon even to a client that writes slowly."""
@@ -46,7 +46,8 @@ class BodyLimitMiddleware:
             message = await receive()
             left_bytes -= len(message.get("body", b""))
             if left_bytes < 0:
-                await self._drain(receive)
+                if message.get("more_body", False):
+                    await self._drain(receive)
                 raise self._too_large()
             return message
 
@@ -66,5 +67,5 @@ class BodyLimitMiddleware:
 
     def _too_large(self) -> BodyTooLarge:
         return BodyTooLarge(
-            f"The request body is over {self._limit_bytes} bytes. Send fewer or smaller media, or compress them."
+            f"The request body is over {self._limit_bytes} bytes. Send fewer or smaller media."
         )

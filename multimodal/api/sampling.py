@@ -11,8 +11,8 @@ from multimodal.errors import InvalidRequest
 from multimodal.types import Sampling
 
 SCHEMA_CHARS = 100_000
-"""Longest JSON Schema of a response_format. Compiling one costs time and memory that grow with it; OpenAI's limit
-on names and values is of this size (120,000)."""
+"""Longest JSON Schema of a response_format. Compiling one costs time and memory that grow with it; OpenAI's
+limit on names and values is of this size (120,000)."""
 
 
 def refuse_unsupported(body: ChatCompletionRequest) -> None:
@@ -28,7 +28,7 @@ def refuse_unsupported(body: ChatCompletionRequest) -> None:
         if present:
             raise UnsupportedParameter(f"{param} is not supported. Leave it out.", param=param)
     if body.modalities is not None and body.modalities != ["text"]:
-        raise UnsupportedParameter('Answers are text. Leave modalities out, or send ["text"].', param="modalities")
+        raise UnsupportedParameter('Answers are text: send ["text"].', param="modalities")
 
 
 def to_sampling(body: ChatCompletionRequest, args: AppArgs) -> Sampling:
@@ -60,11 +60,11 @@ def _max_tokens(body: ChatCompletionRequest, context_tokens: int) -> int | None:
     max_tokens = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
     if max_tokens is not None and max_tokens >= context_tokens:
         raise InvalidRequest(
-            f"{name} must be below {context_tokens}, what the model's context holds, prompt and answer together.",
+            f"{name} must be below {context_tokens}: the model's context holds prompt and answer.",
             param=name,
         )
     if (body.min_tokens or 0) > (context_tokens - 1 if max_tokens is None else max_tokens):
-        raise InvalidRequest("min_tokens must not be above max_tokens or the model's context.", param="min_tokens")
+        raise InvalidRequest("min_tokens must not be above max_tokens.", param="min_tokens")
     return max_tokens
 
 

@@ -14,7 +14,7 @@ class Service(Protocol):
     def chat(self, ctx: RequestContext, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
         """Stream what happens to a request.
 
-        The first GenerationStep has no deltas and says that the prompt was accepted; the last one has the usage.
+        The first GenerationStep has no deltas and says that the prompt was accepted; the last has the usage.
         Errors are raised from the generator. Closing it aborts everything that runs for the request.
         """
         ...
@@ -25,4 +25,8 @@ class Service(Protocol):
 
     async def states(self) -> Mapping[str, StageState]:
         """State of every stage by name."""
+        ...
+
+    async def metrics(self) -> Mapping[str, Sequence[str]]:
+        """Metrics of every replica behind this surface, in Prometheus' text format, by deployment."""
         ...

@@ -18,6 +18,8 @@ from multimodal.types import Delta, StageEvent, Usage
 
 DONE = b"data: [DONE]\n\n"
 
+_json = json.JSONEncoder(separators=(",", ":")).encode
+
 
 def error_event(error: MultimodalError) -> bytes:
     """The last event of a stream that fails."""
@@ -29,45 +31,45 @@ class ChunkWriter:
 
     def __init__(self, *, completion_id: str, created: int, model: str, include_usage: bool) -> None:
         head = {"id": completion_id, "object": "chat.completion.chunk", "created": created, "model": model}
-        self._head = f'data: {json.dumps(head)[:-1]}, "choices": '
+        self._head = f'data: {_json(head)[:-1]},"choices":'
         # As OpenAI: every chunk but the last has a null there, once usage was asked for.
-        self._tail = ', "usage": null}\n\n' if include_usage else "}\n\n"
+        self._tail = ',"usage":null}\n\n' if include_usage else "}\n\n"
         self._started: set[int] = set()
         self._finished: set[int] = set()
 
     def deltas(self, deltas: Sequence[Delta], notes: Sequence[MediaNote] = ()) -> bytes:
-        """Chunks for all that one engine step produced. `notes` go into the chunk that ends the first choice."""
+        """Chunks for what one engine step produced. `notes` go into the chunk that ends the first choice."""
         return "".join([self._delta(delta, notes) for delta in deltas]).encode()
 
     def _delta(self, delta: Delta, notes: Sequence[MediaNote]) -> str:
         text = ""
         if delta.index not in self._started:
             self._started.add(delta.index)
-            text = self._choice(delta.index, '{"role": "assistant", "content": "", "refusal": null}')
+            text = self._choice(delta.index, '{"role":"assistant","content":"","refusal":null}')
         if delta.text:
-            text += self._choice(delta.index, f'{{"content": {json.dumps(delta.text)}}}')
+            text += self._choice(delta.index, f'{{"content":{_json(delta.text)}}}')
         if delta.finish_reason is not None:
             extra = "" if self._finished else _extra("media_notes", notes)
             self._finished.add(delta.index)
-            text += self._choice(delta.index, "{}", json.dumps(delta.finish_reason), extra)
+            text += self._choice(delta.index, "{}", _json(delta.finish_reason), extra)
         return text
 
     def _choice(self, index: int, delta: str, finish_reason: str = "null", extra: str = "") -> str:
-        choice = f'{{"index": {index}, "delta": {delta}, "logprobs": null, "finish_reason": {finish_reason}}}'
+        choice = f'{{"index":{index},"delta":{delta},"logprobs":null,"finish_reason":{finish_reason}}}'
         return f"{self._head}[{choice}]{extra}{self._tail}"
 
     def stage(self, event: StageEvent, label: str) -> bytes:
         """A stage was entered (seconds is null) or left."""
         stage = {"stage": event.stage, "param": event.param, "label": label, "seconds": event.seconds}
-        return self._bare(f', "stage": {json.dumps(stage)}')
+        return self._bare(f',"stage":{_json(stage)}')
 
     def stages(self, stages: Sequence[StageTime]) -> bytes:
         """How long every stage took."""
-        return self._bare(_extra("stages", stages) or ', "stages": []')
+        return self._bare(_extra("stages", stages) or ',"stages":[]')
 
     def usage(self, usage: Usage) -> bytes:
         """The last chunk, where usage was asked for."""
-        return f'{self._head}[], "usage": {ChatUsage.of(usage).model_dump_json()}}}\n\n'.encode()
+        return f'{self._head}[],"usage":{ChatUsage.of(usage).model_dump_json()}}}\n\n'.encode()
 
     def _bare(self, extra: str) -> bytes:
         """A chunk without choices: OpenAI's own usage chunk is one, so clients know to pass over it."""
@@ -79,4 +81,4 @@ def _extra(name: str, items: Sequence[BaseModel]) -> str:
     if not items:
         return ""
     values: list[Mapping[str, object]] = [item.model_dump(mode="json", exclude_unset=True) for item in items]
-    return f', "{name}": {json.dumps(values)}'
+    return f',"{name}":{_json(values)}'

@@ -130,7 +130,7 @@ class WhisperBackend:
         return join_parts(audio, parts, UNKNOWN_LANGUAGE if self._model.whisper.is_multilingual else "en")
 
     def _features(self, windows: Sequence[SpeechWindow]) -> NDArray[np.float32]:
-        """(windows, n_mels, WINDOW_FRAMES), zero after the end of each window, as in OpenAI's own decoding."""
+        """(windows, n_mels, WINDOW_FRAMES), zero after the end of each window, as OpenAI pads them."""
         features = np.zeros((len(windows), self._model.whisper.n_mels, WINDOW_FRAMES), np.float32)
         for row, window in zip(features, windows, strict=True):
             mel = self._model.mel(window.samples)[:, :WINDOW_FRAMES]
@@ -165,7 +165,7 @@ class WhisperBackend:
             encoded,
             prompts,
             beam_size=self._args.beam_size,
-            max_length=len(prompts[0]) + MAX_TOKENS,
+            max_length=2 * MAX_TOKENS,  # CTranslate2 keeps half of it for the prompt
             no_repeat_ngram_size=no_repeat,
             return_scores=True,
             return_no_speech_prob=True,

@@ -28,8 +28,9 @@ PAUSE_S = 1.0
 """A pause that ends a segment, whatever the punctuation."""
 
 SENTENCE_ENDS = (".", "!", "?", "。", "！", "？")  # noqa: RUF001 (full-width marks are meant)
-CLOSING_MARKS = "\"'”’)]}»"  # noqa: RUF001
-OPENING_MARKS = frozenset("\"'“‘¿¡([{«")  # noqa: RUF001
+CLOSING_MARKS = "\"'”’)]}»」』）》"  # noqa: RUF001
+OPENING_MARKS = frozenset("「『（《〈“‘([{")  # noqa: RUF001
+"""Marks that belong to the word after them, in languages without spaces."""
 
 
 def pack(samples: NDArray[np.float32], spans: Iterable[tuple[int, int]]) -> list[SpeechWindow]:
@@ -99,11 +100,9 @@ def attach_marks(words: Iterable[TranscriptWord], *, spaced: bool) -> list[Trans
 
 
 def _belongs(previous: TranscriptWord, word: TranscriptWord, spaced: bool) -> bool:
-    if previous.text.strip() in OPENING_MARKS:
-        return True
-    if _is_mark(word):
-        return not (word.text.startswith(" ") and word.text.strip() in OPENING_MARKS)
-    return spaced and not word.text.startswith(" ")
+    if spaced:
+        return not word.text.startswith(" ")
+    return previous.text in OPENING_MARKS or (_is_mark(word) and word.text not in OPENING_MARKS)
 
 
 def _is_mark(word: TranscriptWord) -> bool:

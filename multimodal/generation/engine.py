@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -43,6 +44,10 @@ RESTART_S = 30
 
 PIXELS_PER_TOKEN = 28 * 28
 """Qwen2.5-VL: 14-pixel patches, merged two by two. Only an estimate of what a picture will take."""
+
+
+VARIED = 0.7
+"""Temperature of several answers to one request that names none: greedy ones would all be the same."""
 
 
 class HfTokenizer:
@@ -94,8 +99,10 @@ class VllmEngine:
         sampling = self._sampling(request.sampling, self._args.max_model_len - used)
         first: GenerationStep | None = GenerationStep(shortened=prompt.shortened)
         counted = _UsageCounter()
+        # Clients may choose request ids, and two at a time may choose the same.
+        engine_id = f"{ctx.request_id}-{uuid.uuid4().hex}"
         outputs = self._engine.generate(
-            _engine_prompt(ctx, prompt, visuals), sampling, ctx.request_id, priority=ctx.priority
+            _engine_prompt(ctx, prompt, visuals), sampling, engine_id, priority=ctx.priority
         )
         async with aclosing(outputs) as stream:
             while (output := await self._next(ctx, stream)) is not None:
@@ -145,7 +152,8 @@ class VllmEngine:
             structured = StructuredOutputsParams(json=sampling.json_schema)
         elif sampling.json_object:
             structured = StructuredOutputsParams(json_object=True)
-        temperature = args.default_temperature if sampling.temperature is None else sampling.temperature
+        default = args.default_temperature if sampling.n == 1 else max(args.default_temperature, VARIED)
+        temperature = default if sampling.temperature is None else sampling.temperature
         try:
             return SamplingParams(
                 n=sampling.n,

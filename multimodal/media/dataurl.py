@@ -44,6 +44,8 @@ def parse_base64(text: str, *, limit_bytes: int, param: str) -> bytes:
         raise InvalidMedia("This part holds no data.", param=param)
     _check_size(len(text) // 4 * 3 - text[-2:].count("="), limit_bytes, param)
     try:
+        if len(text) % 4:
+            raise ValueError("not a multiple of four")
         return binascii.a2b_base64(text, strict_mode=True)
     except ValueError as error:
         raise InvalidMedia(

@@ -17,7 +17,7 @@ from PIL import ImageOps
 
 from multimodal.config import Limits
 from multimodal.errors import InvalidMedia, MultimodalError, UnsupportedMedia
-from multimodal.media.limits import check_pixels
+from multimodal.media.limits import check_pixels, too_many_pixels
 from multimodal.types import Image
 
 _ORIENTATION_TAG = 0x0112
@@ -48,7 +48,7 @@ def decode_image(
     """
     if format_name == "webp":
         check_pixels(*webp_size(data, param), limits, param)
-    with _pixel_limit(limits.image_pixels), _damage_is_invalid(param):
+    with _pixel_limit(limits.image_pixels), _one_meaning(limits.image_pixels, param):
         with Pillow.open(io.BytesIO(data), formats=[format_name]) as picture:
             stored = picture.size
             check_pixels(*stored, limits, param)
@@ -93,12 +93,14 @@ def _pixel_limit(pixels: int) -> Iterator[None]:
 
 
 @contextmanager
-def _damage_is_invalid(param: str) -> Iterator[None]:
+def _one_meaning(pixels: int, param: str) -> Iterator[None]:
     """Pillow's decoders meet damaged data with every kind of exception; all of them mean the same."""
     try:
         yield
     except (MultimodalError, MemoryError):
         raise
+    except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning) as error:
+        raise too_many_pixels(pixels, param) from error
     except Exception as error:
         raise InvalidMedia("This picture is damaged or cut short. Send it again.", param=param) from error
 

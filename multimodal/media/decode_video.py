@@ -1,72 +1,32 @@
-"""Sample frames of a video with decord, and decode its sound track with FFmpeg.
-
-The index of frames is made by reading every packet, never from counts in the header.
-"""
+"""Sample frames of a video with decord, and decode its sound track with FFmpeg."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Protocol, cast
+from collections.abc import Callable
 
 import numpy as np
-from av.container import InputContainer
-from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from multimodal.config import Limits
-from multimodal.errors import InvalidMedia, UnsupportedMedia
-from multimodal.media.completeness import check_complete, cut_short
+from multimodal.media.completeness import check_complete
 from multimodal.media.decode_audio import decode_sound_track, open_container, stated_s
-from multimodal.media.limits import check_pixels, too_long
+from multimodal.media.decord_frames import read_frames
+from multimodal.media.limits import check_pixels
 from multimodal.media.sampling import scene_times, thinned, uniform_times
+from multimodal.media.video_index import VideoIndex, picture_stream, read_index
 from multimodal.types import FrameSampling, Video
 
+_SCAN_STEP_S = 0.25
+"""Time between two looks when cuts are searched."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VideoIndex:
-    """What a walk over the packets and one decoded frame tell of a video."""
+_SCAN_LOOKS = 240
+"""Most looks at one video when cuts are searched."""
 
-    times_s: tuple[float, ...]
-    """(n,) when each frame is shown, ascending, on the container's clock; hidden ones included."""
-    keys: tuple[int, ...]
-    """Positions of the key frames in `times_s`, ascending."""
-    first: int
-    """Position of the first frame that is shown: an edit list may hide those before it."""
-    end_s: float
-    """When the last frame ends, on the container's clock."""
-    width: int
-    height: int
-    """Size of a frame in pixels, upright."""
+_SCAN_PIXELS = 3_000_000_000
+"""Pixels that may be decoded to search cuts: about ten seconds of one core. Above, only key frames are looked
+at: encoders place them at cuts."""
 
-    @property
-    def origin_s(self) -> float:
-        """Start of the video on the container's clock."""
-        return self.times_s[self.first]
-
-    @property
-    def duration_s(self) -> float:
-        """Seconds from the first frame to the end of the last."""
-        return self.end_s - self.origin_s
-
-    def at(self, time_s: float) -> int:
-        """Position of the frame that is shown `time_s` seconds after the start."""
-        position = int(np.searchsorted(self.times_s, time_s + self.origin_s + 1e-6, side="right")) - 1
-        return max(self.first, position)
-
-
-class _Batch(Protocol):
-    def asnumpy(self) -> NDArray[np.uint8]: ...
-
-
-class _Reader(Protocol):
-    """The part of decord's VideoReader that is used here; decord has no types."""
-
-    def __len__(self) -> int: ...
-
-    def get_batch(self, indices: Sequence[int]) -> _Batch: ...
+_SCAN_SIZE_PX = (32, 18)
 
 
 def decode_video(
@@ -87,7 +47,8 @@ def decode_video(
         data: the encoded video.
         format_name: what `sniff` says it is.
         frame_sampling: UNIFORM takes the middles of equal spans; KEYFRAMES the encoder's key frames, thinned
-            evenly; SCENE the middle of each scene, where the cuts are the largest changes of the picture.
+            evenly (as UNIFORM where none is shown); SCENE the middle of each scene, where cuts are the
+            largest changes of the picture.
         max_frames: fewer come from a video with fewer frames, key frames or scenes.
         max_side_px: larger frames are scaled down to this longer side, pixels.
         limits: `video_s` holds for pictures and sound, `image_pixels` for a frame.
@@ -102,13 +63,12 @@ def decode_video(
     """
     check_complete(data, format_name=format_name, param=param)
     with open_container(data, format_name, param) as container:
-        stream = _picture_stream(container, param)
+        stream = picture_stream(container, param)
         check_pixels(stream.codec_context.width, stream.codec_context.height, limits, param)
         if on_duration is not None:
             on_duration(min(limits.video_s, stated_s(container)))
-        index = _index(container, stream, limits, param)
-    positions = _choose(data, format_name, index, frame_sampling, max_frames, param)
-    frames = _frames(data, index, positions, max_side_px, param)
+        index = read_index(container, stream, limits, param)
+    # Sound first: decord is known to crash on files whose sound track is damaged.
     audio = decode_sound_track(
         data,
         format_name=format_name,
@@ -117,10 +77,12 @@ def decode_video(
         sha256=sha256,
         param=param,
     )
+    chosen = _choose(data, format_name, index, frame_sampling, max_frames, param)
+    frames = read_frames(data, index, [index.positions[i] for i in chosen], max_side_px, param)
     return Video(
         sha256=sha256,
         frames=frames,
-        times_s=tuple(index.times_s[position] - index.origin_s for position in positions),
+        times_s=tuple(round(index.times_s[i] - index.origin_s, 6) for i in chosen),
         duration_s=max(index.duration_s, audio.duration_s if audio else 0.0),
         width=index.width,
         height=index.height,
@@ -129,11 +91,36 @@ def decode_video(
     )
 
 
-def _picture_stream(container: InputContainer, param: str) -> VideoStream:
-    """The first video track that is not the picture of a cover."""
-    for stream in container.streams.video:
-        if stream.codec_context is None:
-            raise UnsupportedMedia("The codec of this video is not supported. Use H.264, VP9 or AV1.", param=param)
-        if "attached_pic" not in stream.disposition.name.lower():
-            return stream
-    raise InvalidMedia("This file has no pictures in it. Send sound as input_audio.", param=param)
+def _choose(
+    data: bytes, format_name: str, index: VideoIndex, sampling: FrameSampling, max_frames: int, param: str
+) -> list[int]:
+    """Indices into `times_s`, ascending, at most `max_frames`."""
+    if sampling is FrameSampling.KEYFRAMES and index.keys:
+        return thinned(index.keys, max_frames)
+    if sampling is FrameSampling.SCENE:
+        times_s, looks = _look_through(data, format_name, index, param)
+        wanted_s = scene_times(times_s, looks, index.duration_s, max_frames)
+    else:
+        wanted_s = uniform_times(index.duration_s, min(max_frames, len(index.times_s)))
+    return sorted({index.at(time_s) for time_s in wanted_s})
+
+
+def _look_through(
+    data: bytes, format_name: str, index: VideoIndex, param: str
+) -> tuple[list[float], NDArray[np.uint8]]:
+    """Small pictures in time order, and when each is shown after the start."""
+    step_s = max(_SCAN_STEP_S, index.duration_s / _SCAN_LOOKS)
+    costly = index.frames * index.width * index.height > _SCAN_PIXELS
+    times_s: list[float] = []
+    looks: list[NDArray[np.uint8]] = []
+    with open_container(data, format_name, param) as container:
+        stream = picture_stream(container, param)
+        stream.codec_context.skip_frame = "NONKEY" if costly else "NONREF"
+        for frame in container.decode(stream):
+            time_s = (frame.time or 0.0) - index.origin_s
+            if len(looks) < 2 * _SCAN_LOOKS and (not times_s or time_s >= times_s[-1] + step_s):
+                width, height = _SCAN_SIZE_PX
+                small = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA")
+                looks.append(small.to_ndarray().astype(np.uint8))
+                times_s.append(time_s)
+    return times_s, np.stack(looks) if looks else np.zeros((0, 1, 1, 3), np.uint8)

@@ -31,11 +31,12 @@ def check_bytes(size_bytes: int, kind: MediaKind, limits: Limits, param: str) ->
 def check_pixels(width: int, height: int, limits: Limits, param: str) -> None:
     """Raises MediaTooLarge where a picture or a frame has more pixels than allowed."""
     if width * height > limits.image_pixels:
-        raise MediaTooLarge(
-            f"A picture may have {limits.image_pixels:,} pixels, this one has {width:,} x {height:,} = "
-            f"{width * height:,}. Send a smaller one.",
-            param=param,
-        )
+        raise too_many_pixels(limits.image_pixels, param)
+
+
+def too_many_pixels(limit: int, param: str) -> MediaTooLarge:
+    """The error for a picture or a frame that is larger than allowed."""
+    return MediaTooLarge(f"This has more than the {limit:,} pixels allowed. Send a smaller one.", param=param)
 
 
 def too_long(limit_s: float, param: str) -> MediaTooLarge:

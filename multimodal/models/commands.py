@@ -64,19 +64,22 @@ _STATE_STYLE = {
 @models_app.command("list")
 def list_models() -> None:
     """Show the embedded models and everything in the store."""
-    store = ModelStore(config.home())
-    found = {entry.name: entry for entry in store.manifests()}
-    table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("name", "state", "size", "purpose", "licence", "source"):
-        table.add_column(heading, no_wrap=heading in ("name", "state", "size"), overflow="fold")
-    for entry in catalog.CATALOG.values():
-        state = store.state(EmbeddedRef(entry.name))
-        ready = state is ModelState.READY and entry.name in found
-        size_bytes = found[entry.name].size_bytes if ready else entry.download_bytes
-        table.add_row(entry.name, *_state_size(state, size_bytes), entry.purpose, entry.licence, entry.source)
-    for name in sorted(found.keys() - catalog.CATALOG.keys()):
-        _add_hub_row(table, store, found[name])
-    Console().print(table)
+    with _reported():
+        store = ModelStore(config.home())
+        found = {entry.name: entry for entry in store.manifests()}
+        table = Table(box=box.SIMPLE_HEAD)
+        for heading in ("name", "state", "size", "purpose", "licence", "source"):
+            table.add_column(heading, no_wrap=heading in ("name", "state", "size"), overflow="fold")
+        for entry in catalog.CATALOG.values():
+            state = store.state(EmbeddedRef(entry.name))
+            ready = state is ModelState.READY and entry.name in found
+            size_bytes = found[entry.name].size_bytes if ready else entry.download_bytes
+            table.add_row(
+                entry.name, *_state_size(state, size_bytes), entry.purpose, entry.licence, entry.source
+            )
+        for name in sorted(found.keys() - catalog.CATALOG.keys()):
+            _add_hub_row(table, store, found[name])
+        Console().print(table)
 
 
 @models_app.command()

@@ -47,7 +47,7 @@ class HubRef:
     @property
     def folder_name(self) -> str:
         """Name in the store: one level, distinct for distinct references."""
-        return "hf--" + "--".join((*self.repository.split("/"), self.revision.replace("/", "%2F")))
+        return f"hf+{self.repository}@{self.revision}".replace("/", "+")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,127 @@
+"""Messages and content parts as clients send them. Unknown fields are ignored, wrong types are not.
+
+Names of union members are written "<name>", so that errors can leave them out of a field's path.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
+from pydantic_core import PydanticCustomError
+
+from multimodal.types import FrameSampling
+
+
+class Schema(BaseModel):
+    """Base: strict about types, lenient about unknown fields, and quiet about values."""
+
+    model_config = ConfigDict(
+        extra="ignore", strict=True, allow_inf_nan=False, frozen=True, hide_input_in_errors=True
+    )
+
+
+def _no_nul(text: str) -> str:
+    if "\0" in text:
+        raise PydanticCustomError("nul_character", "a NUL character (U+0000) is not text; remove it")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_no_nul)]
+# Strict mode would ask for the enum's members, which JSON does not have.
+SamplingName = Annotated[FrameSampling, Field(strict=False)]
+
+
+class TextContent(Schema):
+    """Words."""
+
+    type: Literal["text"]
+    text: Text
+
+
+class ImageUrl(Schema):
+    url: str = Field(description="data URL of a PNG, JPEG, WebP, GIF, BMP or TIFF picture")
+    detail: Literal["auto", "low", "high"] | None = None
+
+
+class ImageContent(Schema):
+    """A picture."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+class InputAudio(Schema):
+    data: str = Field(description="base64")
+    format: Annotated[str, StringConstraints(max_length=64)] | None = Field(
+        None, description="wav, mp3, flac, ogg or m4a"
+    )
+
+
+class AudioContent(Schema):
+    """A recording."""
+
+    type: Literal["input_audio"]
+    input_audio: InputAudio
+
+
+class FrameOptions(Schema):
+    frame_sampling: SamplingName | None = Field(None, description="how frames are chosen")
+    max_frames: int | None = Field(None, ge=1, description="frames sampled at most")
+
+
+class VideoUrl(FrameOptions):
+    url: str = Field(description="data URL of an MP4, WebM or QuickTime video")
+
+
+class VideoContent(FrameOptions):
+    """A video. The options may stand in `video_url` or beside it."""
+
+    type: Literal["video_url"]
+    video_url: VideoUrl
+
+
+PART_TYPES = ("text", "image_url", "input_audio", "video_url")
+
+
+def _part_tag(value: object) -> str | None:
+    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    return f"<{kind}>" if isinstance(kind, str) and kind in PART_TYPES else None
+
+
+ContentPart = Annotated[
+    Annotated[TextContent, Tag("<text>")]
+    | Annotated[ImageContent, Tag("<image_url>")]
+    | Annotated[AudioContent, Tag("<input_audio>")]
+    | Annotated[VideoContent, Tag("<video_url>")],
+    Discriminator(
+        _part_tag,
+        custom_error_type="unknown_part_type",
+        custom_error_message=f"the type of a content part must be one of {', '.join(PART_TYPES)}",
+    ),
+]
+
+
+def text_or_list(value: object) -> str | None:
+    """Tag of a value that may be a string or a list of them."""
+    return "<text>" if isinstance(value, str) else "<list>" if isinstance(value, list) else None
+
+
+Content = Annotated[
+    Annotated[Text, Tag("<text>")]
+    | Annotated[list[ContentPart], Field(min_length=1, fail_fast=True), Tag("<list>")],
+    Discriminator(
+        text_or_list,
+        custom_error_type="invalid_content",
+        custom_error_message="must be a string or a list of content parts",
+    ),
+]
+
+
+class Message(Schema):
+    """One turn. Only an assistant's content may be null."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Content | None = None
+    tool_calls: list[object] | None = Field(None, description="not supported: leave out or empty")
+    function_call: object = Field(None, description="not supported: leave out")

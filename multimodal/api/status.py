@@ -1,0 +1,82 @@
+"""The endpoints that say what this server is and how it is: models, health, readiness, metrics."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+from starlette.responses import PlainTextResponse
+
+from multimodal.api.catalogue import Entry
+from multimodal.api.errors import error_headers
+from multimodal.api.graph_metrics import merge
+from multimodal.api.metrics import CONTENT_TYPE
+from multimodal.api.openapi import error_responses
+from multimodal.api.responses import ErrorBody, Health, Model, ModelList, Readiness
+from multimodal.api.surface import Surface
+from multimodal.errors import StageUnavailable
+from multimodal.types import StageState
+
+
+def models_router(surface: Surface) -> APIRouter:
+    """GET /v1/models and /v1/models/{id}."""
+    router = APIRouter(tags=["models"])
+    created = int(surface.clock())
+
+    def model(entry: Entry) -> Model:
+        return Model(
+            id=entry.id, created=created, modalities=list(entry.modalities), endpoints=list(entry.endpoints)
+        )
+
+    @router.get("/v1/models", summary="The models, the generator first", responses=error_responses())
+    async def models() -> ModelList:
+        return ModelList(data=[model(entry) for entry in surface.catalogue.entries])
+
+    @router.get("/v1/models/{model_id:path}", summary="One model", responses=error_responses())
+    async def one_model(model_id: str) -> Model:
+        return model(surface.catalogue.find(model_id))
+
+    return router
+
+
+def health_router(surface: Surface) -> APIRouter:
+    """GET /healthz, /readyz and /metrics."""
+    router = APIRouter(tags=["operation"])
+
+    @router.get("/healthz", summary="Whether the server is alive")
+    async def healthz() -> Health:
+        return Health()
+
+    @router.get(
+        "/readyz",
+        summary="Whether every stage can serve",
+        responses={503: {"model": Readiness}, **error_responses()},
+        response_model=Readiness,
+        response_model_exclude_none=True,
+    )
+    async def readyz(response: Response) -> Readiness:
+        readiness, error = _readiness(dict(await surface.service().states()))
+        if error is not None:
+            response.status_code = error.status
+            response.headers.update(error_headers(error))
+        return readiness
+
+    @router.get(
+        "/metrics",
+        summary="Prometheus metrics",
+        response_class=PlainTextResponse,
+        responses=error_responses(),
+    )
+    async def metrics() -> Response:
+        behind = merge(await surface.service().metrics())
+        return Response(surface.metrics.render() + behind, headers={"content-type": CONTENT_TYPE})
+
+    return router
+
+
+def _readiness(stages: dict[str, StageState]) -> tuple[Readiness, StageUnavailable | None]:
+    unavailable = [name for name, state in stages.items() if state is not StageState.READY]
+    if stages and not unavailable:
+        return Readiness(status="ready", stages=stages, unavailable=[]), None
+    named = ", ".join(f"{name} ({stages[name]})" for name in unavailable)
+    error = StageUnavailable(f"Not ready yet: {named or 'no stage is known'}.")
+    body = ErrorBody(message=error.message, type=error.type, param=None, code=error.code)
+    return Readiness(status="not_ready", stages=stages, unavailable=unavailable, error=body), error

@@ -1,0 +1,189 @@
+"""Weightless backends whose answers can be checked: for tests of everything around the models.
+
+What a fake reads or hears is put into the medium by the test, in a way that survives lossless formats (PNG,
+16-bit wav): `picture_saying("TOTAL 42 EUR")` is read as that line, `sound_saying("hello")` is heard as that
+sentence. Vectors are made of hashed words, so texts that share words are similar, and equal texts are equal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multimodal.encoders.colours import dominant_colours
+from multimodal.encoders.image import ColourEncoder
+from multimodal.types import (
+    SAMPLE_RATE_HZ,
+    Audio,
+    Image,
+    ImageFeatures,
+    ImageText,
+    SpeechWindow,
+    TextEmbeddings,
+    TextLine,
+    Transcript,
+    TranscriptSegment,
+    TranscriptWord,
+)
+
+DIMENSIONS = 32
+SPECIAL_TOKENS = 2
+WINDOW_S = 30
+MARK = b"\x02SAYS\x03"
+"""What the bytes of words that a test hides in a medium begin with; a zero byte ends them."""
+SILENCE = 1e-3
+"""Softer samples are silence to the fake."""
+
+
+def vector_of(text: str) -> NDArray[np.float32]:
+    """(DIMENSIONS,) float32, unit length: the direction of the words' sum, whatever their order and case."""
+    words = text.casefold().split() or [""]
+    total = np.sum([_word_vector(word) for word in words], axis=0)
+    unit: NDArray[np.float32] = (total / np.linalg.norm(total)).astype(np.float32)
+    return unit
+
+
+def _word_vector(word: str) -> NDArray[np.float64]:
+    seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8])
+    return np.random.default_rng(seed).standard_normal(DIMENSIONS)
+
+
+class FakeTextEncoder:
+    """A token is a word. Vectors are `vector_of` the text."""
+
+    def count_tokens(self, text: str) -> int:
+        """Words and two special tokens."""
+        return len(text.split()) + SPECIAL_TOKENS
+
+    def encode(self, texts: Sequence[str]) -> list[TextEmbeddings]:
+        """One (1, DIMENSIONS) for each text."""
+        return [
+            TextEmbeddings(vectors=vector_of(text)[None], tokens=self.count_tokens(text)) for text in texts
+        ]
+
+
+class FakeImageEncoder:
+    """True size and colours. The vector is that of the main colour's name: a red picture is near "red"."""
+
+    def encode(self, images: Sequence[Image]) -> list[ImageFeatures]:
+        """Features with a vector (DIMENSIONS,)."""
+        return [
+            replace(features, vector=vector_of(features.colours[0].name))
+            for features in ColourEncoder().encode(images)
+        ]
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+def picture_saying(words: str, width: int = 64, height: int = 48, colour: int = 255) -> NDArray[np.uint8]:
+    """(height, width, 3) grey pixels that hold the words, one line for each of theirs, at the top."""
+    pixels = np.full((height, width, 3), colour, np.uint8)
+    _hide(words, pixels.reshape(-1))
+    return pixels
+
+
+class FakeReader:
+    """Reads the words that `picture_saying` hid. In other pictures it reads the main colour, and nothing
+    where that is white."""
+
+    def read(self, images: Sequence[Image]) -> list[ImageText]:
+        """The hidden lines, stacked from top to bottom."""
+        return [ImageText(lines=_stack(_words_in(image))) for image in images]
+
+
+def _words_in(image: Image) -> list[str]:
+    hidden = _find(image.pixels.reshape(-1))
+    if hidden is not None:
+        return hidden.splitlines()
+    colour = dominant_colours(image.pixels)[0].name
+    return [] if colour == "white" else [colour]
+
+
+def _stack(texts: Sequence[str]) -> tuple[TextLine, ...]:
+    step = 1 / max(len(texts), 1)
+    return tuple(
+        TextLine(text=text, confidence=1.0, box=(0.0, i * step, 1.0, (i + 1) * step))
+        for i, text in enumerate(texts)
+    )
+
+
+# --- hearing -------------------------------------------------------------------------------------
+
+
+def sound_saying(words: str, seconds: float = 2.0) -> NDArray[np.float32]:
+    """(n,) samples that hold the words and are otherwise a quiet hum."""
+    samples = np.full(int(seconds * SAMPLE_RATE_HZ), 128, np.uint8)
+    _hide(words, samples)
+    # Whole steps of 16-bit sound, far from zero: exact in a wav, and never silence.
+    return ((samples.astype(np.float32) + 64) * 64 / 32768).astype(np.float32)
+
+
+class FakeAudioEncoder:
+    """Hears the words that `sound_saying` hid, spread evenly over the sound; "2.0 seconds of sound" in other
+    sound, and nobody in silence."""
+
+    def cut(self, audio: Audio) -> list[SpeechWindow]:
+        """Windows of WINDOW_S seconds, without those that are silent."""
+        size = WINDOW_S * SAMPLE_RATE_HZ
+        windows = [audio.samples[start : start + size] for start in range(0, len(audio.samples), size)]
+        return [
+            SpeechWindow(samples=samples, spans_s=((i * WINDOW_S, i * WINDOW_S + _seconds(samples)),))
+            for i, samples in enumerate(windows)
+            if np.abs(samples).max() > SILENCE
+        ]
+
+    def transcribe(self, windows: Sequence[SpeechWindow]) -> list[Transcript]:
+        """One segment with words for each window."""
+        return [_transcript(window) for window in windows]
+
+    def join(self, audio: Audio, parts: Sequence[Transcript]) -> Transcript:
+        """All segments of the parts."""
+        segments = tuple(segment for part in parts for segment in part.segments)
+        return Transcript(segments=segments, language="en", duration_s=audio.duration_s)
+
+
+def _transcript(window: SpeechWindow) -> Transcript:
+    start_s, end_s = window.spans_s[0]
+    levels = window.samples * (32768 / 64) - 64
+    hidden = _find(np.clip(np.round(levels), 0, 255).astype(np.uint8))
+    text = f"{end_s - start_s:.1f} seconds of sound" if hidden is None else hidden
+    words = text.split()
+    times = np.linspace(start_s, end_s, len(words) + 1).tolist()
+    segment = TranscriptSegment(
+        text=text,
+        start_s=start_s,
+        end_s=end_s,
+        words=tuple(
+            TranscriptWord(text=word, start_s=times[i], end_s=times[i + 1], probability=1.0)
+            for i, word in enumerate(words)
+        ),
+    )
+    return Transcript(segments=(segment,), language="en", duration_s=end_s - start_s)
+
+
+def _seconds(samples: NDArray[np.float32]) -> float:
+    return len(samples) / SAMPLE_RATE_HZ
+
+
+# --- hiding words --------------------------------------------------------------------------------
+
+
+def _hide(words: str, levels: NDArray[np.uint8]) -> None:
+    """Write words over the first of some levels. Raises ValueError where there is no room."""
+    data = MARK + words.encode() + b"\0"
+    if len(data) > len(levels):
+        raise ValueError(f"{len(data)} bytes do not fit into {len(levels)}")
+    levels[: len(data)] = np.frombuffer(data, np.uint8)
+
+
+def _find(levels: NDArray[np.uint8]) -> str | None:
+    """The words that `_hide` wrote; None where there are none."""
+    data = levels.tobytes()
+    if not data.startswith(MARK):
+        return None
+    return data[len(MARK) : data.index(0)].decode()

@@ -1,0 +1,196 @@
+"""Puts what the encoders measured into words, for the prompt.
+
+Pure functions from features to `MediaPart`. Only what was measured is said: text that was read, words that
+were heard, colours, times and sizes. Lines are short, because small models lose themselves in long ones, and
+the most important come first, because the last are dropped first. All wording is in the first section.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from multimodal.generation.timeline import Said, place
+from multimodal.types import (
+    ColourShare,
+    ImageFeatures,
+    ImageText,
+    MediaKind,
+    MediaPart,
+    Scene,
+    TextLine,
+    Transcript,
+    TranscriptSegment,
+    VideoFeatures,
+)
+
+LINE_CHARACTERS = 300
+"""Text that was read is broken into lines of about this length, so that it can be dropped bit by bit."""
+SAME_ROW = 0.5
+"""Pieces of text stand in one row when they overlap by more than this share of the lower one's height."""
+MAIN_SHARE = 0.5
+"""A scene is "mostly" a colour that covers this much of it."""
+
+# --- wording -------------------------------------------------------------------------------------
+
+NO_TEXT = "No text was found in the picture."
+NO_SPEECH = "Nobody speaks in the recording."
+NO_SPEECH_IN_VIDEO = "Nobody speaks in the video."
+NO_SOUND = "The video has no sound."
+
+
+def _text_line(quotes: str) -> str:
+    return f"Text in the picture: {quotes}"
+
+
+def _more_text_line(quotes: str) -> str:
+    return f"More text: {quotes}"
+
+
+def _colour_line(colours: str) -> str:
+    return f"Main colours: {colours}."
+
+
+def _size_line(width: int, height: int) -> str:
+    return f"Size: {width} x {height} pixels."
+
+
+def _length_line(seconds: float) -> str:
+    return f"Length: {seconds:.1f} seconds."
+
+
+def _heard_line(start_s: float, end_s: float, quote: str) -> str:
+    return f"{_times(start_s, end_s)} {quote}"
+
+
+def _scene_line(start_s: float, end_s: float, screen: str, look: str, said: str) -> str:
+    seen = f"On the screen: {screen}" if screen else "No text on the screen"
+    look = f" ({look})" if look else ""
+    said = f" Somebody says: {said}" if said else ""
+    return f"{_times(start_s, end_s)} {seen}{look}.{said}"
+
+
+def _more_screen_line(start_s: float, end_s: float, quotes: str) -> str:
+    return f"{_times(start_s, end_s)} Also on the screen: {quotes}"
+
+
+def _said_line(start_s: float, end_s: float, quote: str) -> str:
+    return f"{_times(start_s, end_s)} Somebody says: {quote}"
+
+
+def _look(colours: Sequence[ColourShare]) -> str:
+    if not colours:
+        return ""
+    if colours[0].share >= MAIN_SHARE:
+        return f"mostly {colours[0].name}"
+    return " and ".join(colour.name for colour in colours[:2])
+
+
+def _times(start_s: float, end_s: float) -> str:
+    return f"[{start_s:.1f}-{end_s:.1f} s]"
+
+
+def _quote(text: str) -> str:
+    """On one line, and with no quotation mark inside that could be taken for the end."""
+    return '"' + " ".join(text.split()).replace('"', "'") + '"'
+
+
+# --- pictures ------------------------------------------------------------------------------------
+
+
+def describe_image(param: str, features: ImageFeatures, text: ImageText | None) -> MediaPart:
+    """A picture: what is written in it, its colours, its size. `text` is None where nobody looked for any."""
+    lines: list[str] = []
+    if text is not None:
+        first, *more = _quotes(text) or [""]
+        lines += [_text_line(first) if first else NO_TEXT, *map(_more_text_line, more)]
+    if features.colours:
+        lines.append(_colour_line(", ".join(colour.name for colour in features.colours)))
+    lines.append(_size_line(features.width, features.height))
+    return MediaPart(kind=MediaKind.IMAGE, param=param, lines=tuple(lines))
+
+
+def _quotes(text: ImageText) -> list[str]:
+    """The rows of a text in quotation marks, as many together as make a line. Empty for no text."""
+    packed: list[str] = []
+    for quote in map(_quote, _rows(text.lines)):
+        if packed and len(packed[-1]) + len(quote) < LINE_CHARACTERS:
+            packed[-1] += f", {quote}"
+        else:
+            packed.append(quote)
+    return packed
+
+
+def _rows(lines: Iterable[TextLine]) -> list[str]:
+    """The lines, those in one row of the picture joined: "Coffee" and "3.50" belong together."""
+    rows: list[str] = []
+    last: TextLine | None = None
+    for line in lines:
+        if last is not None and _continues(last, line):
+            rows[-1] += f" {line.text}"
+        else:
+            rows.append(line.text)
+        last = line
+    return rows
+
+
+def _continues(last: TextLine, line: TextLine) -> bool:
+    """Whether a line stands to the right of another, at the same height."""
+    overlap = min(last.box[3], line.box[3]) - max(last.box[1], line.box[1])
+    lower = min(last.box[3] - last.box[1], line.box[3] - line.box[1])
+    return line.box[0] >= last.box[2] and overlap > SAME_ROW * lower
+
+
+# --- recordings ----------------------------------------------------------------------------------
+
+
+def describe_audio(param: str, transcript: Transcript) -> MediaPart:
+    """A recording: what is said, with times, or that nobody speaks; its length."""
+    heard = [_heard_line(one.start_s, one.end_s, _quote(one.text)) for one in _spoken(transcript)]
+    lines = (*(heard or [NO_SPEECH]), _length_line(transcript.duration_s))
+    return MediaPart(kind=MediaKind.AUDIO, param=param, lines=lines)
+
+
+def _spoken(transcript: Transcript) -> list[TranscriptSegment]:
+    return [segment for segment in transcript.segments if segment.text.strip()]
+
+
+# --- videos --------------------------------------------------------------------------------------
+
+
+def describe_video(param: str, features: VideoFeatures) -> MediaPart:
+    """A video: scene by scene what is on the screen and what is said meanwhile, in the order of time.
+
+    A sentence that goes on over a cut is split where the picture changes, if its words have times.
+    """
+    segments = _spoken(features.transcript) if features.transcript else []
+    said = [piece for segment in segments for piece in place(segment, features.scenes)]
+    lines = _time_line(features.scenes, said)
+    if features.transcript is None:
+        lines.append(NO_SOUND)
+    elif not said:
+        lines.append(NO_SPEECH_IN_VIDEO)
+    lines += [_length_line(features.duration_s), _size_line(features.width, features.height)]
+    return MediaPart(kind=MediaKind.VIDEO, param=param, lines=tuple(lines))
+
+
+def _time_line(scenes: Sequence[Scene], said: Sequence[Said]) -> list[str]:
+    """Scenes with what is said in them, and what is said outside all of them, in the order of time."""
+    blocks = [
+        (scene.start_s, _scene_lines(scene, [piece.text for piece in said if piece.scene == number]))
+        for number, scene in enumerate(scenes)
+    ]
+    blocks += [
+        (piece.start_s, [_said_line(piece.start_s, piece.end_s, _quote(piece.text))])
+        for piece in said
+        if piece.scene is None
+    ]
+    return [line for _, block in sorted(blocks, key=lambda block: block[0]) for line in block]
+
+
+def _scene_lines(scene: Scene, said: Sequence[str]) -> list[str]:
+    first, *more = _quotes(scene.text) or [""]
+    speech = _quote(" ".join(said)) if said else ""
+    return [
+        _scene_line(scene.start_s, scene.end_s, first, _look(scene.image.colours), speech),
+        *(_more_screen_line(scene.start_s, scene.end_s, quotes) for quotes in more),
+    ]

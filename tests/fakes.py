@@ -1,0 +1,209 @@
+"""Weightless stand-ins with predictable output, for tests only."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+
+from multimodal.errors import InvalidMedia, MultimodalError, StageUnavailable
+from multimodal.types import (
+    SAMPLE_RATE_HZ,
+    Audio,
+    Deferred,
+    Delta,
+    GenerateRequest,
+    GenerationStep,
+    Image,
+    ImageFeatures,
+    ImageText,
+    Media,
+    MediaKind,
+    MediaSource,
+    RequestContext,
+    StageState,
+    TextEmbeddings,
+    TextLine,
+    TextPart,
+    Transcript,
+    TranscriptSegment,
+    Usage,
+    Video,
+    VideoFeatures,
+    Visual,
+)
+
+T = TypeVar("T")
+
+
+def decoded(source: MediaSource) -> Media:
+    """A small medium whose hash is its bytes as text, so that later stages can quote it."""
+    name = source.data.decode()
+    if source.kind is MediaKind.IMAGE:
+        return Image(sha256=name, pixels=np.zeros((4, 6, 3), np.uint8), width=6, height=4, format="png")
+    sound = Audio(sha256=name, samples=np.zeros(SAMPLE_RATE_HZ, np.float32), duration_s=1.0, format="wav")
+    if source.kind is MediaKind.AUDIO:
+        return sound
+    return Video(
+        sha256=name,
+        frames=np.zeros((2, 4, 6, 3), np.uint8),
+        times_s=(0.25, 0.75),
+        duration_s=1.0,
+        width=6,
+        height=4,
+        format="mp4",
+        audio=sound,
+    )
+
+
+def line(text: str) -> TextLine:
+    return TextLine(text=text, confidence=1.0, box=(0.0, 0.0, 1.0, 1.0))
+
+
+class FakeLoader:
+    """Hands bytes through as tiny media; bytes that start with "bad" cannot be decoded."""
+
+    async def load(self, ctx: RequestContext, source: MediaSource) -> Media:
+        if source.data.startswith(b"bad"):
+            raise InvalidMedia("This medium is damaged. Send it again.", param=source.param)
+        return decoded(source)
+
+    async def close(self) -> None:
+        """Nothing runs."""
+
+
+class FakeGenerator:
+    """Repeats what it was told, one word at a time; "crash" among the words kills it after one word."""
+
+    def __init__(self) -> None:
+        self.running = 0
+        self.healthy = True
+
+    async def generate(
+        self, ctx: RequestContext, request: GenerateRequest, visuals: Sequence[Visual]
+    ) -> AsyncGenerator[GenerationStep, None]:
+        words = told(request).split()
+        self.running += 1
+        try:
+            yield GenerationStep()
+            for word in words:
+                yield GenerationStep(deltas=(Delta(index=0, text=word + " ", tokens=1),))
+                if word == "crash":
+                    raise StageUnavailable("The generator is restarting.", retry_after_s=1)
+                await asyncio.sleep(0)
+            usage = Usage(prompt_tokens=len(words), completion_tokens=len(words), cached_tokens=0)
+            yield GenerationStep(
+                deltas=(Delta(index=0, text="", tokens=0, finish_reason="stop"),), usage=usage
+            )
+        finally:
+            self.running -= 1
+
+    async def check_health(self) -> None:
+        if not self.healthy:
+            raise MultimodalError("dead")
+
+    def close(self) -> None:
+        """Nothing runs."""
+
+
+def told(request: GenerateRequest) -> str:
+    """Everything that a generator is told, as one line."""
+    lines: list[str] = []
+    for message in request.messages:
+        for part in message.parts:
+            lines += [part.text] if isinstance(part, TextPart) else part.lines
+    return " ".join(lines)
+
+
+@dataclass
+class FakeStages:
+    """The graph as coroutines. `gates` hold a stage back; `failures` make it fail a number of times."""
+
+    gates: Mapping[str, asyncio.Event] = field(default_factory=dict)
+    failures: dict[str, list[Exception]] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+    cancelled: list[str] = field(default_factory=list)
+    requests: list[GenerateRequest] = field(default_factory=list)
+    visuals: list[Visual] = field(default_factory=list)
+    contexts: list[RequestContext] = field(default_factory=list)
+    has_vision_tower: bool = False
+    generator: FakeGenerator = field(default_factory=FakeGenerator)
+
+    def _start(self, stage: str, work: Callable[[], Awaitable[T]]) -> asyncio.Future[T]:
+        async def run() -> T:
+            self.calls.append(stage)
+            try:
+                if stage in self.gates:
+                    await self.gates[stage].wait()
+                if self.failures.get(stage):
+                    raise self.failures[stage].pop(0)
+                return await work()
+            except asyncio.CancelledError:
+                self.cancelled.append(stage)
+                raise
+
+        return asyncio.ensure_future(run())
+
+    def load(self, ctx: RequestContext, source: MediaSource) -> Deferred[Media]:
+        self.contexts.append(ctx)
+        return self._start(f"load {source.param}", lambda: FakeLoader().load(ctx, source))
+
+    def encode_image(self, ctx: RequestContext, image: Deferred[Media]) -> Deferred[ImageFeatures]:
+        async def encode() -> ImageFeatures:
+            picture = await image
+            return ImageFeatures(sha256=picture.sha256, width=6, height=4, colours=(), vector=None)
+
+        return self._start("encode_image", encode)
+
+    def read(self, ctx: RequestContext, image: Deferred[Media]) -> Deferred[ImageText]:
+        async def read() -> ImageText:
+            return ImageText(lines=(line(f"text-of-{(await image).sha256}"),))
+
+        return self._start("read", read)
+
+    def transcribe(self, ctx: RequestContext, audio: Deferred[Media]) -> Deferred[Transcript]:
+        async def transcribe() -> Transcript:
+            words = f"speech-of-{(await audio).sha256}"
+            segment = TranscriptSegment(text=words, start_s=0.0, end_s=1.0)
+            return Transcript(segments=(segment,), language="en", duration_s=1.0)
+
+        return self._start("transcribe", transcribe)
+
+    def watch(self, ctx: RequestContext, video: Deferred[Media]) -> Deferred[VideoFeatures]:
+        async def watch() -> VideoFeatures:
+            return VideoFeatures(
+                sha256=(await video).sha256, duration_s=1.0, width=6, height=4, scenes=(), transcript=None
+            )
+
+        return self._start("watch", watch)
+
+    def embed_text(self, ctx: RequestContext, texts: Sequence[str]) -> Deferred[TextEmbeddings]:
+        async def embed() -> TextEmbeddings:
+            vectors = np.asarray([[float(len(text)), 0.0] for text in texts], np.float32)
+            return TextEmbeddings(vectors=vectors, tokens=len(texts))
+
+        return self._start("embed_text", embed)
+
+    def see(
+        self, ctx: RequestContext, image: Deferred[Media], features: Deferred[ImageFeatures]
+    ) -> Deferred[Visual]:
+        raise NotImplementedError
+
+    async def generate(
+        self, ctx: RequestContext, request: GenerateRequest, visuals: Sequence[Deferred[Visual]]
+    ) -> AsyncGenerator[GenerationStep, None]:
+        self.requests.append(request)
+        self.visuals += [await visual for visual in visuals]
+        async with aclosing(self.generator.generate(ctx, request, self.visuals)) as steps:
+            async for step in steps:
+                yield step
+
+    async def metrics(self) -> Mapping[str, Sequence[str]]:
+        return {}
+
+    async def states(self) -> Mapping[str, StageState]:
+        return {"Generator": StageState.READY}

@@ -1,0 +1,244 @@
+"""A service whose answers are written down beforehand, and a caller that speaks ASGI message by message."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypedDict, Unpack
+
+import numpy as np
+from starlette.types import ASGIApp, Message
+
+from multimodal.types import (
+    ChatEvent,
+    ChatRequest,
+    Delta,
+    GenerationStep,
+    RequestContext,
+    StageState,
+    TextEmbeddings,
+    Usage,
+)
+
+NOW_S = 1_700_000_000.0
+MODEL = "smollm2-135m-instruct"
+USAGE = Usage(prompt_tokens=11, completion_tokens=3, cached_tokens=4)
+ACCEPTED = GenerationStep()
+DIMENSIONS = 8
+
+Item = ChatEvent | Exception | asyncio.Event
+"""An event to yield, an error to raise, or something to wait for."""
+
+
+def tokens(*texts: str, index: int = 0) -> list[GenerationStep]:
+    """One step for each text."""
+    return [GenerationStep(deltas=(Delta(index=index, text=text, tokens=1),)) for text in texts]
+
+
+def end(reason: str = "stop", index: int = 0) -> GenerationStep:
+    """The last step of an answer with one choice."""
+    return GenerationStep(deltas=(Delta(index=index, text="", tokens=0, finish_reason=reason),), usage=USAGE)
+
+
+HELLO: tuple[Item, ...] = (ACCEPTED, *tokens("Hel", "lo"), end())
+
+
+@dataclass
+class FakeService:
+    """Plays `script` to every chat, and remembers what it was asked."""
+
+    script: Sequence[Item] = HELLO
+    stages: Mapping[str, StageState] = field(default_factory=lambda: {"Generator": StageState.READY})
+    contexts: list[RequestContext] = field(default_factory=list)
+    requests: list[ChatRequest] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    waiting: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a chat or an embedding waits."""
+    closed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a chat or an embedding has ended, in whatever way."""
+    ended_in: list[asyncio.Task[object] | None] = field(default_factory=list)
+    embed_gate: asyncio.Event | None = None
+
+    async def chat(self, ctx: RequestContext, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
+        self.contexts.append(ctx)
+        self.requests.append(request)
+        try:
+            for item in self.script:
+                if isinstance(item, Exception):
+                    raise item
+                if isinstance(item, asyncio.Event):
+                    self.waiting.set()
+                    await item.wait()
+                else:
+                    yield item
+        finally:
+            self.ended_in.append(asyncio.current_task())
+            self.closed.set()
+
+    async def embed(self, ctx: RequestContext, texts: Sequence[str]) -> TextEmbeddings:
+        self.contexts.append(ctx)
+        self.texts.extend(texts)
+        try:
+            if self.embed_gate is not None:
+                self.waiting.set()
+                await self.embed_gate.wait()
+        finally:
+            self.closed.set()
+        return TextEmbeddings(vectors=vectors(len(texts)), tokens=2 * len(texts))
+
+    async def states(self) -> Mapping[str, StageState]:
+        return self.stages
+
+    async def metrics(self) -> Mapping[str, Sequence[str]]:
+        return {}
+
+
+def vectors(count: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    """What the fake embeds the first `count` texts as: row i is the unit vector of axis i."""
+    return np.eye(count, DIMENSIONS, dtype=np.float32)
+
+
+def chat_body(*parts: object, **fields: object) -> dict[str, object]:
+    """A chat request with one user message: the parts, or a greeting."""
+    return {"model": MODEL, "messages": [{"role": "user", "content": list(parts) or "Hi"}], **fields}
+
+
+def text_part(text: str = "Hi") -> dict[str, object]:
+    return {"type": "text", "text": text}
+
+
+def image_part(data: bytes = b"picture", **fields: object) -> dict[str, object]:
+    return {"type": "image_url", "image_url": {"url": data_url(data, "image/png"), **fields}}
+
+
+def audio_part(data: bytes = b"sound", format: str = "wav") -> dict[str, object]:
+    return {"type": "input_audio", "input_audio": {"data": base64.b64encode(data).decode(), "format": format}}
+
+
+def video_part(data: bytes = b"film", **fields: object) -> dict[str, object]:
+    return {"type": "video_url", "video_url": {"url": data_url(data, "video/mp4"), **fields}}
+
+
+def data_url(data: bytes, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+class Caller:
+    """One HTTP request, driven by hand: a client that can wait, look at what was sent so far, and go away."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        path: str,
+        body: bytes | Mapping[str, object] = b"",
+        *,
+        method: str = "POST",
+        headers: Mapping[str, str] | None = None,
+        client: tuple[str, int] | None = ("127.0.0.1", 50000),
+        chunk_bytes: int = 1 << 20,
+        pipe_breaks_after: int = 1_000_000,
+    ) -> None:
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self._chunks = [raw[at : at + chunk_bytes] for at in range(0, len(raw), chunk_bytes)] or [b""]
+        self._pipe_breaks_after = pipe_breaks_after
+        self._gone = asyncio.Event()
+        self._news = asyncio.Event()
+        self.sent: list[Message] = []
+        self.received = 0
+        """Body messages that the app has asked for."""
+        scope: dict[str, object] = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "http",
+            "path": path,
+            "raw_path": path.encode(),
+            "root_path": "",
+            "query_string": b"",
+            "headers": [
+                (name.encode(), value.encode())
+                for name, value in ({"host": "localhost:8000"} | dict(headers or {})).items()
+            ],
+            "client": client,
+            "server": ("127.0.0.1", 8000),
+        }
+        self.task = asyncio.create_task(self._run(app, scope))
+
+    async def _run(self, app: ASGIApp, scope: dict[str, object]) -> None:
+        await app(scope, self._receive, self._send)
+
+    async def _receive(self) -> Message:
+        if self._chunks:
+            self.received += 1
+            return {"type": "http.request", "body": self._chunks.pop(0), "more_body": bool(self._chunks)}
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Message) -> None:
+        if len(self.sent) >= self._pipe_breaks_after:
+            raise BrokenPipeError
+        if not self._gone.is_set():
+            self.sent.append(message)
+            self._news.set()
+
+    def go_away(self) -> None:
+        self._gone.set()
+
+    async def until_sent(self, text: bytes) -> None:
+        """Wait until the body holds the text."""
+        while text not in self.body:
+            await self._news.wait()
+            self._news.clear()
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(message.get("body", b"") for message in self.sent)
+
+    @property
+    def status(self) -> int | None:
+        """None until the status line was sent."""
+        return self.sent[0]["status"] if self.sent else None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {name.decode(): value.decode() for name, value in self.sent[0]["headers"]}
+
+    @property
+    def error(self) -> dict[str, object]:
+        """The error of the envelope."""
+        error = json.loads(self.body)["error"]
+        assert isinstance(error, dict)
+        return error
+
+
+class How(TypedDict, total=False):
+    """How a request is sent."""
+
+    method: str
+    headers: Mapping[str, str]
+    client: tuple[str, int] | None
+    chunk_bytes: int
+    """Size of the messages that the body comes in."""
+    pipe_breaks_after: int
+    """Messages that can be sent before the transport raises OSError."""
+
+
+async def call(
+    app: ASGIApp, path: str, body: bytes | Mapping[str, object] = b"", **how: Unpack[How]
+) -> Caller:
+    """The same to its end."""
+    caller = Caller(app, path, body, **how)
+    await asyncio.wait_for(caller.task, 30)
+    return caller
+
+
+def events(body: bytes) -> list[dict[str, object]]:
+    """The JSON of every event of a stream but [DONE]."""
+    blocks = body.decode().split("\n\n")
+    assert blocks.pop() == ""
+    assert all(block.startswith("data: ") and "\n" not in block for block in blocks)
+    return [json.loads(block[6:]) for block in blocks if block != "data: [DONE]"]

@@ -1,0 +1,157 @@
+"""The life of a chat request over fake stages."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import aclosing
+from dataclasses import replace
+
+import pytest
+
+from multimodal.config import AppArgs
+from multimodal.errors import DeadlineExceeded, InvalidMedia, LostMedia, StageUnavailable
+from multimodal.pipeline import Assistant
+from multimodal.types import (
+    ChatEvent,
+    ChatRequest,
+    GenerationStep,
+    InputMessage,
+    MediaKind,
+    MediaSkipped,
+    MediaSource,
+    OnMediaError,
+    RequestContext,
+    Role,
+    Sampling,
+    StageEvent,
+    TextPart,
+)
+from tests.fakes import FakeStages, told
+
+
+def context(seconds: float = 30.0) -> RequestContext:
+    return RequestContext(request_id="r", tenant="local", deadline_s=time.time() + seconds)
+
+
+def source(kind: MediaKind, data: bytes, param: str) -> MediaSource:
+    return MediaSource(kind=kind, data=data, param=param)
+
+
+PICTURE = source(MediaKind.IMAGE, b"cat", "messages.0.content.0")
+SPEECH = source(MediaKind.AUDIO, b"hello", "messages.0.content.1")
+CLIP = source(MediaKind.VIDEO, b"clip", "messages.0.content.2")
+BROKEN = source(MediaKind.IMAGE, b"bad picture", "messages.0.content.3")
+
+
+def chat(*parts: TextPart | MediaSource, on_media_error: OnMediaError = OnMediaError.FAIL) -> ChatRequest:
+    message = InputMessage(role=Role.USER, parts=parts)
+    return ChatRequest(messages=(message,), sampling=Sampling(), on_media_error=on_media_error)
+
+
+async def run(stages: FakeStages, request: ChatRequest, ctx: RequestContext | None = None) -> list[ChatEvent]:
+    async with aclosing(Assistant(stages, AppArgs()).chat(ctx or context(), request)) as events:
+        return [event async for event in events]
+
+
+def answer(events: list[ChatEvent]) -> str:
+    steps = [event for event in events if isinstance(event, GenerationStep)]
+    return "".join(delta.text for step in steps for delta in step.deltas)
+
+
+async def test_the_generator_is_told_what_every_medium_holds_beside_the_words() -> None:
+    words = answer(await run(FakeStages(), chat(PICTURE, SPEECH, TextPart(text="and the question"))))
+    for expected in ("text-of-cat", "speech-of-hello", "and the question"):
+        assert expected in words
+
+
+async def test_all_media_are_loaded_before_the_first_is_encoded() -> None:
+    gate = asyncio.Event()
+    stages = FakeStages(gates={"read": gate, "transcribe": gate, "watch": gate})
+    task = asyncio.ensure_future(run(stages, chat(PICTURE, SPEECH, CLIP)))
+    while not {"read", "transcribe", "watch"} <= set(stages.calls):
+        await asyncio.sleep(0)
+    gate.set()
+    await task
+
+
+async def test_a_failed_medium_names_its_part_and_ends_the_others() -> None:
+    stages = FakeStages(gates={"transcribe": asyncio.Event()})
+    with pytest.raises(InvalidMedia) as error:
+        await run(stages, chat(SPEECH, BROKEN))
+    assert error.value.param == BROKEN.param
+    assert stages.cancelled == ["transcribe"]
+    assert not stages.requests
+
+
+async def test_a_failed_medium_can_be_skipped_and_is_reported() -> None:
+    events = await run(FakeStages(), chat(PICTURE, BROKEN, on_media_error=OnMediaError.SKIP))
+    skipped = [event for event in events if isinstance(event, MediaSkipped)]
+    assert [(one.param, one.code) for one in skipped] == [(BROKEN.param, "invalid_media")]
+    assert "text-of-cat" in answer(events)
+
+
+async def test_lost_media_are_loaded_again_once() -> None:
+    stages = FakeStages(failures={"read": [LostMedia("gone")]})
+    assert "text-of-cat" in answer(await run(stages, chat(PICTURE)))
+    assert stages.calls.count(f"load {PICTURE.param}") == 2
+
+
+async def test_media_lost_twice_are_an_error() -> None:
+    stages = FakeStages(failures={"read": [LostMedia("gone"), LostMedia("gone")]})
+    with pytest.raises(StageUnavailable):
+        await run(stages, chat(PICTURE))
+
+
+async def test_a_stage_that_never_ends_is_cut_off_at_the_deadline() -> None:
+    stages = FakeStages(gates={"read": asyncio.Event()})
+    with pytest.raises(DeadlineExceeded):
+        await run(stages, chat(PICTURE), context(seconds=0.05))
+
+
+async def test_the_deadline_grows_with_the_length_of_sound_but_not_beyond_the_longest_allowed() -> None:
+    stages, ctx = FakeStages(), context()
+    long = replace(SPEECH, data=b"x" * 40_000)
+    endless = replace(SPEECH, data=b"x" * 20_000_000, param="messages.0.content.9")
+    await run(stages, chat(PICTURE), ctx)
+    await run(stages, chat(long), ctx)
+    await run(stages, chat(endless), ctx)
+    grown = [round(seen.deadline_s - ctx.deadline_s) for seen in stages.contexts]
+    assert grown == [0, 10, 1800]
+
+
+async def test_closing_the_answer_stops_the_generator() -> None:
+    stages = FakeStages()
+    events = Assistant(stages, AppArgs()).chat(context(), chat(TextPart(text="one two three four")))
+    async for event in events:
+        if isinstance(event, GenerationStep) and event.deltas:
+            break
+    assert stages.generator.running == 1
+    await events.aclose()
+    assert stages.generator.running == 0
+
+
+async def test_closing_while_media_are_encoded_cancels_the_encoders() -> None:
+    stages = FakeStages(gates={"read": asyncio.Event()})
+    events = Assistant(stages, AppArgs()).chat(context(), chat(PICTURE))
+    assert isinstance(await anext(events), StageEvent)
+    while "read" not in stages.calls:
+        await asyncio.sleep(0)
+    await events.aclose()
+    assert "read" in stages.cancelled
+
+
+async def test_stages_are_announced_when_they_begin_and_timed_when_they_end() -> None:
+    events = await run(FakeStages(), chat(PICTURE, TextPart(text="hi")))
+    seen = [(event.stage, event.seconds is None) for event in events if isinstance(event, StageEvent)]
+    assert seen == [("encode", True), ("encode", False), ("generate", True), ("generate", False)]
+
+
+async def test_a_generator_with_its_own_tower_is_given_the_decoded_picture() -> None:
+    stages = FakeStages()
+    args = AppArgs.model_validate({"generator": {"pixels": True}})
+    async with aclosing(Assistant(stages, args).chat(context(), chat(PICTURE))) as events:
+        async for _ in events:
+            pass
+    assert [type(visual).__name__ for visual in stages.visuals] == ["Image"]
+    assert "text-of-cat" in told(stages.requests[0])
