@@ -110,13 +110,18 @@ lock: ## Pin everything of EXTRA anew, keeping what still fits (UPGRADE=--upgrad
 	$(TOOLS)/bin/pip install --quiet pip-tools==7.6.2
 	cp $(LOCK) $(TOOLS)/compiled
 	$(COMPILE) pyproject.toml $(if $(TORCH),|| $(COMPILE) --extra-index-url $(TORCH_INDEX) pyproject.toml)
-	@$(finish_$(EXTRA)_lock) > $(TOOLS)/finished
+	@( $(finish_$(EXTRA)_lock) ) > $(TOOLS)/finished
 	mv $(TOOLS)/finished $(LOCK)
 
-finish_cpu_lock = { sed -n '/^# torch==/d; /^#/p' $(LOCK); \
-	sed -n 's/^\(torch==[^ ]*\).*/# \1/p' $(TOOLS)/compiled; \
-	awk '/^[\#]|^$$/ { next } /^[^ ]/ { drop = /^torch(audio|codec)?==/ } !drop' $(TOOLS)/compiled; }
+define finish_cpu_lock
+{ sed -n '/^# torch==/d; /^#/p' $(LOCK); \
+sed -n 's/^\(torch==[^ ]*\).*/# \1/p' $(TOOLS)/compiled; \
+awk '/^#|^$$/ { next } /^[^ ]/ { drop = /^torch(audio|codec)?==/ } !drop' $(TOOLS)/compiled; }
+endef
 
-finish_gpu_lock = if grep '^torch==.*+cpu' $(TOOLS)/compiled >&2; then \
-	echo "pip was offered a CPU build of torch: make this lock file without --find-links." >&2; exit 1; fi; \
-	{ sed -n '/^#/p' $(LOCK); grep -v '^#' $(TOOLS)/compiled; }
+define finish_gpu_lock
+if grep '^torch==.*+cpu' $(TOOLS)/compiled >&2; then \
+	echo "pip was offered a CPU build of torch: make this lock file without --find-links." >&2; exit 1; \
+fi; \
+{ sed -n '/^#/p' $(LOCK); grep -v '^#' $(TOOLS)/compiled; }
+endef

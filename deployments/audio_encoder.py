@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from ray import serve
-
+from deployments.batching import batched
 from deployments.replica import ReportsMetrics, count_batch, refuse_if_late
 from multimodal.config import AppArgs
 from multimodal.stages import AudioBackend
@@ -21,13 +20,9 @@ class AudioEncoder(ReportsMetrics):
 
     def __init__(self, args: AppArgs, make: Callable[[AppArgs], AudioBackend]) -> None:
         self._backend = make(args)
-
-        @serve.batch(max_batch_size=args.audio.batch_windows, batch_wait_timeout_s=args.audio.batch_wait_s)
-        async def transcribe_batch(batch: list[SpeechWindow]) -> list[Transcript]:
-            count_batch(self, MediaKind.AUDIO, len(batch))
-            return await asyncio.to_thread(self._backend.transcribe, batch)
-
-        self._transcribe = transcribe_batch
+        self._transcribe = batched(
+            self._transcribe_batch, size=args.audio.batch_windows, wait_s=args.audio.batch_wait_s
+        )
 
     async def transcribe(self, ctx: RequestContext, audio: Audio) -> Transcript:
         """The transcript of one recording; empty where nobody speaks."""
@@ -35,3 +30,7 @@ class AudioEncoder(ReportsMetrics):
         windows = await asyncio.to_thread(self._backend.cut, audio)
         parts = await asyncio.gather(*map(self._transcribe, windows))
         return self._backend.join(audio, parts)
+
+    async def _transcribe_batch(self, batch: list[SpeechWindow]) -> list[Transcript]:
+        count_batch(self, MediaKind.AUDIO, len(batch))
+        return await asyncio.to_thread(self._backend.transcribe, batch)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from deployments.graph import Graph, Handle
+from deployments.replica import ReportsMetrics
 from multimodal.api.app import create_app
 from multimodal.config import AppArgs
 from multimodal.pipeline import Assistant
 
 
-class Gateway:
+class Gateway(ReportsMetrics):
     """The OpenAI API over the graph. The ingress deployment: Serve calls `__serve_build_asgi_app__`."""
 
     def __init__(

@@ -19,6 +19,7 @@ from ray.serve import exceptions as serve_exceptions
 from ray.serve.handle import DeploymentHandle, DeploymentResponse, DeploymentResponseGenerator
 from ray.serve.schema import DeploymentStatusOverview
 
+from deployments.batching import in_replica
 from multimodal.config import AppArgs
 from multimodal.errors import DeadlineExceeded, LostMedia, MultimodalError, Overloaded, StageUnavailable
 from multimodal.types import (
@@ -196,11 +197,10 @@ class StateMonitor:
         return self._states
 
     def _ask(self) -> Mapping[str, StageState]:
-        try:
-            app_name = serve.get_replica_context().app_name
-        except serve_exceptions.RayServeException:
+        if not in_replica():
             # Local testing mode: replicas are threads of this process.
             return dict.fromkeys(self._names, StageState.READY)
+        app_name = serve.get_replica_context().app_name
         deployments = serve.status().applications[app_name].deployments
         found = {name: deployments[name] for name in self._names}
         return {name: _state(one) for name, one in found.items()}

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from ray import serve
-
+from deployments.batching import batched
 from deployments.replica import ReportsMetrics, count_batch, refuse_if_late
 from multimodal.config import AppArgs
 from multimodal.stages import ImageBackend
@@ -18,15 +17,15 @@ class ImageEncoder(ReportsMetrics):
 
     def __init__(self, args: AppArgs, make: Callable[[AppArgs], ImageBackend]) -> None:
         self._backend = make(args)
-
-        @serve.batch(max_batch_size=args.image.batch_items, batch_wait_timeout_s=args.image.batch_wait_s)
-        async def encode_batch(batch: list[Image]) -> list[ImageFeatures]:
-            count_batch(self, MediaKind.IMAGE, len(batch))
-            return await asyncio.to_thread(self._backend.encode, batch)
-
-        self._encode = encode_batch
+        self._encode = batched(
+            self._encode_batch, size=args.image.batch_items, wait_s=args.image.batch_wait_s
+        )
 
     async def encode(self, ctx: RequestContext, image: Image) -> ImageFeatures:
         """Features of one picture."""
         refuse_if_late(ctx)
         return await self._encode(image)
+
+    async def _encode_batch(self, batch: list[Image]) -> list[ImageFeatures]:
+        count_batch(self, MediaKind.IMAGE, len(batch))
+        return await asyncio.to_thread(self._backend.encode, batch)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from ray import serve
-
+from deployments.batching import batched
 from deployments.replica import ReportsMetrics, count_batch, refuse_if_late
 from multimodal.config import AppArgs
 from multimodal.stages import ReaderBackend
@@ -18,15 +17,13 @@ class Reader(ReportsMetrics):
 
     def __init__(self, args: AppArgs, make: Callable[[AppArgs], ReaderBackend]) -> None:
         self._backend = make(args)
-
-        @serve.batch(max_batch_size=args.reader.batch_items, batch_wait_timeout_s=args.reader.batch_wait_s)
-        async def read_batch(batch: list[Image]) -> list[ImageText]:
-            count_batch(self, MediaKind.IMAGE, len(batch))
-            return await asyncio.to_thread(self._backend.read, batch)
-
-        self._read = read_batch
+        self._read = batched(self._read_batch, size=args.reader.batch_items, wait_s=args.reader.batch_wait_s)
 
     async def read(self, ctx: RequestContext, image: Image) -> ImageText:
         """The lines of text in one picture."""
         refuse_if_late(ctx)
         return await self._read(image)
+
+    async def _read_batch(self, batch: list[Image]) -> list[ImageText]:
+        count_batch(self, MediaKind.IMAGE, len(batch))
+        return await asyncio.to_thread(self._backend.read, batch)

@@ -1,11 +1,14 @@
-"""What all replicas share: refusing work that is too late, and reporting metrics."""
+"""What all replicas share: a closed port, refusing work that is too late, and reporting metrics."""
 
 from __future__ import annotations
 
 from prometheus_client import REGISTRY, Counter, Histogram, generate_latest
 
+from deployments.loopback import keep_on_loopback
 from multimodal.errors import DeadlineExceeded
 from multimodal.types import MediaKind, RequestContext
+
+keep_on_loopback()
 
 TEXT = "text"
 """The modality of sentences, beside those of media."""

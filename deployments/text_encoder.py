@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from ray import serve
 
+from deployments.batching import batched
 from deployments.replica import TEXT, ReportsMetrics, count_batch, refuse_if_late
 from multimodal.config import AppArgs
 from multimodal.errors import InvalidRequest
@@ -35,17 +35,9 @@ class TextEncoder(ReportsMetrics):
     def __init__(self, args: AppArgs, make: Callable[[AppArgs], TextBackend]) -> None:
         self._backend = make(args)
         self._limit_tokens = args.text.max_tokens
-
-        @serve.batch(
-            max_batch_size=args.text.batch_tokens,
-            batch_wait_timeout_s=args.text.batch_wait_s,
-            batch_size_fn=padded_tokens,
+        self._encode = batched(
+            self._encode_batch, size=args.text.batch_tokens, wait_s=args.text.batch_wait_s, cost=padded_tokens
         )
-        async def encode_batch(batch: list[Sentence]) -> list[TextEmbeddings]:
-            count_batch(self, TEXT, len(batch))
-            return await asyncio.to_thread(self._backend.encode, [sentence.text for sentence in batch])
-
-        self._encode = encode_batch
 
     async def encode(self, ctx: RequestContext, texts: Sequence[str]) -> TextEmbeddings:
         """One row for each text, in order. Raises InvalidRequest for a text that is too long."""
@@ -66,3 +58,7 @@ class TextEncoder(ReportsMetrics):
                     param=f"input.{index}",
                 )
         return sentences
+
+    async def _encode_batch(self, batch: list[Sentence]) -> list[TextEmbeddings]:
+        count_batch(self, TEXT, len(batch))
+        return await asyncio.to_thread(self._backend.encode, [sentence.text for sentence in batch])

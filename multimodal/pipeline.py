@@ -127,7 +127,7 @@ class Assistant:
                 for source in _sources(request):
                     step = self._understand_or_skip(ctx, source, request.on_media_error, events)
                     tasks[source.param] = group.create_task(step)
-        except* MultimodalError as errors:
+        except BaseExceptionGroup as errors:
             raise _first(errors) from None
         return {param: result for param, task in tasks.items() if (result := task.result()) is not None}
 
@@ -215,12 +215,10 @@ def _prompt(
     return GenerateRequest(messages=messages, sampling=request.sampling), visuals
 
 
-def _first(errors: BaseExceptionGroup[MultimodalError]) -> MultimodalError:
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
     """The error that came first, however deep it is nested."""
-    error: BaseException = errors
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return cast(MultimodalError, error)
+    first = errors.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 async def _cancel(work: asyncio.Future[dict[str, Understood]]) -> None:

@@ -264,6 +264,15 @@ def _stripes(number: int, size: Size) -> Image.Image:
 
 
 @cache
+def late_sound_clip(late_s: float) -> bytes:
+    """A plain clip of 4 s whose sound track begins `late_s` after its pictures, at once with a tone."""
+    still = ["-loop", "1", "-framerate", str(CLIP_FPS), "-t", "4", "-i", "still.png"]
+    files = {"still.png": plain("teal", size=(160, 90)), "tone.wav": tone(1.0)}
+    sound = ["-itsoffset", str(late_s), "-i", "tone.wav"]
+    return _ffmpeg(files, [*still, *sound, *_H264], "clip.mp4")
+
+
+@cache
 def turned_clip(degrees: Literal[90, 180, 270]) -> bytes:
     """A still clip of 80 x 40 `quarters()`, without sound, that asks to be shown turned clockwise."""
     still = ["-loop", "1", "-framerate", str(CLIP_FPS), "-t", "1", "-i", "still.png"]

@@ -178,7 +178,7 @@ class OpenClipTokens:
             raise ConfigError("The model folder has no tokenizer that fits its text model.") from error
         self._tokenize = cast("Callable[[list[str]], torch.Tensor]", tokenizer)
         self._count = _counter(tokenizer)
-        self._trims = _ignores_padding(text_config)
+        self._trims = _masks_padding(text_config)
         self.limit = cast("_Tokenizer", tokenizer).context_length
 
     def count(self, text: str) -> int:
@@ -222,15 +222,6 @@ def _counter(tokenizer: object) -> Callable[[str], int]:
     return lambda text: len(simple.encode(text)) + 2
 
 
-def _ignores_padding(text_config: Config) -> bool:
-    """Whether trailing padding changes nothing: it is masked, or the result is read at the end token.
-
-    SigLIP's towers, for example, attend to padding and were trained at full length.
-    """
-    if text_config.get("tokenizer_mode") == "clips" or text_config.get("embed_cls"):
-        return False
-    if text_config.get("hf_model_name"):
-        return True
-    return text_config.get("pool_type", "argmax") in ("argmax", "eos") and not text_config.get(
-        "no_causal_mask"
-    )
+def _masks_padding(text_config: Config) -> bool:
+    """Whether the tower masks padding and takes any length: Hugging Face's do, open_clip's own do neither."""
+    return bool(text_config.get("hf_model_name")) and text_config.get("tokenizer_mode") != "clips"

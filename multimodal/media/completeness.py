@@ -14,6 +14,8 @@ from multimodal.media.sniff import after_id3
 _WAV_STREAMED = 0x7FFF0000
 """Sizes from here on are place-holders of programs that wrote into a pipe."""
 
+_KBITS_MPEG1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+_KBITS_MPEG2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _ISO_BOXES = (b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"uuid", b"sidx", b"mfra")
 _EBML_SEGMENT = 0x18538067
 """Id of the element that holds everything else in a Matroska file (RFC 9559)."""
@@ -99,6 +101,26 @@ def _adts(data: bytes) -> bool:
     return at <= len(data)
 
 
+def _mp3(data: bytes) -> bool:
+    """Frames, as long as they follow each other: behind them may stand tags of many kinds."""
+    at = after_id3(data)
+    while size := _mpeg_frame_bytes(data[at : at + 4]):
+        at += size
+    return at <= len(data)
+
+
+def _mpeg_frame_bytes(header: bytes) -> int:
+    """Length of a layer III frame by its four-byte header (ISO 11172-3 and 13818-3); 0 where it is none."""
+    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE6 != 0xE2:
+        return 0
+    version, rate, bit_rate = header[1] >> 3 & 3, header[2] >> 2 & 3, header[2] >> 4
+    if version == 1 or rate == 3 or bit_rate in (0, 15):
+        return 0
+    rate_hz = (44_100, 48_000, 32_000)[rate] >> {3: 0, 2: 1, 0: 2}[version]
+    kbits = _KBITS_MPEG1[bit_rate] if version == 3 else _KBITS_MPEG2[bit_rate]
+    return (144 if version == 3 else 72) * kbits * 1000 // rate_hz + (header[2] >> 1 & 1)
+
+
 def _ebml(data: bytes) -> bool:
     """Elements: an id, a size, the content. Live recordings leave the size of the segment unknown."""
     at = 0
@@ -131,6 +153,7 @@ _WALKS: Mapping[str, Callable[[bytes], bool]] = {
     "m4a": _iso,
     "ogg": _ogg,
     "aac": _adts,
+    "mp3": _mp3,
     "webm": _ebml,
     "mkv": _ebml,
 }

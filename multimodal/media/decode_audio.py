@@ -13,6 +13,7 @@ from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.error import InvalidDataError, LookupError, PatchWelcomeError
 from numpy.typing import NDArray
 
 from multimodal.errors import InvalidMedia, UnsupportedMedia
@@ -36,6 +37,9 @@ _DEMUXERS = {
 
 _TOLERANCE_S = 0.1
 """Recordings may end this much before what their header announces: encoder padding."""
+
+_FULL_SCALE = 32_768
+"""Of 16-bit samples."""
 
 _GAP_S = 0.1
 """Pauses in the time stamps of a sound track from which on they are filled with silence."""
@@ -109,6 +113,7 @@ def open_container(data: bytes, format_name: str, param: str) -> Iterator[InputC
 
     Raises:
         InvalidMedia: anything FFmpeg refuses, when opening or later in the block.
+        UnsupportedMedia: what FFmpeg has no code for.
         MemoryError: more memory than this process may have.
     """
     try:
@@ -117,6 +122,10 @@ def open_container(data: bytes, format_name: str, param: str) -> Iterator[InputC
             yield container
     except MemoryError:
         raise
+    except (PatchWelcomeError, LookupError) as error:
+        raise UnsupportedMedia(
+            "This file uses something that is not supported. Save it anew.", param=param
+        ) from error
     except (av.FFmpegError, EOFError) as error:
         raise InvalidMedia("This file is damaged or cut short. Send it again.", param=param) from error
 
@@ -139,12 +148,23 @@ def stated_s(container: InputContainer) -> float:
 def _decode(
     container: InputContainer, stream: AudioStream, recorder: _Recorder
 ) -> tuple[NDArray[np.float32], int]:
-    """(n,) samples, and the number of packets that they came from."""
-    packets = 0
+    """(n,) samples, and the number of packets that they came from.
+
+    MP3 files are streams of frames without a container, in which tags and joints are common. Like every
+    player, this skips what is no frame, where it is little.
+    """
+    packets = skipped = 0
     for packet in container.demux(stream):
         packets += packet.size > 0
-        for frame in packet.decode():
-            recorder.add(frame)
+        try:
+            frames = packet.decode()
+        except InvalidDataError:
+            skipped += 1
+            if container.format.name != "mp3" or skipped > 2 + packets // 100:
+                raise
+        else:
+            for frame in frames:
+                recorder.add(frame)
     return recorder.samples(), packets
 
 
@@ -165,7 +185,8 @@ class _Recorder:
         if self._resampler is None or layout != self._layout:
             self._flush()
             self._layout = layout
-            self._resampler = AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE_HZ)
+            # Integers, because only for them FFmpeg mixes channels down without going over full scale.
+            self._resampler = AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE_HZ)
         if self._origin_s is not None and frame.time is not None:
             self._align(round((frame.time - self._origin_s) * SAMPLE_RATE_HZ))
         for resampled in self._resampler.resample(frame):
@@ -175,9 +196,7 @@ class _Recorder:
         """(n,) in [-1, 1], all that was added."""
         self._flush()
         joined = np.concatenate(self._blocks) if self._blocks else np.zeros(0, np.float32)
-        joined = joined[self._ahead :]
-        np.nan_to_num(joined, copy=False, nan=0.0, posinf=1.0, neginf=-1.0)
-        return np.clip(joined, -1.0, 1.0, out=joined)
+        return joined[self._ahead :]
 
     def _align(self, position: int) -> None:
         """Fill a gap before `position` (in samples) with silence; remember what lies before the origin."""
@@ -190,7 +209,7 @@ class _Recorder:
 
     def _keep(self, frame: AudioFrame) -> None:
         self._reserve(frame.samples)
-        self._blocks.append(frame.to_ndarray().reshape(-1).astype(np.float32))
+        self._blocks.append(frame.to_ndarray().reshape(-1).astype(np.float32) / np.float32(_FULL_SCALE))
 
     def _reserve(self, samples: int) -> None:
         self._count += samples

@@ -3,7 +3,7 @@ import wave
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image as Pillow
@@ -50,6 +50,7 @@ def test_texts_with_words_in_common_are_closer_than_others() -> None:
     assert cat @ feline > 0.5 > abs(cat @ stock)
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(), min_size=1, max_size=5))
 def test_text_vectors_have_unit_length_and_depend_on_the_text_alone(texts: list[str]) -> None:
     together = FakeTextEncoder().encode(texts)

@@ -1,6 +1,6 @@
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multimodal.generation.describe import (
@@ -61,6 +61,7 @@ def test_quotation_marks_and_line_breaks_in_a_text_do_not_end_its_quotation() ->
     assert lines[0] == "Text in the picture: \"say 'yes' Size: 1 x 1\""
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=120), min_size=1, max_size=40))
 def test_much_text_becomes_several_lines_that_can_be_dropped_one_by_one(rows: list[str]) -> None:
     part = describe_image("p", picture(), text(*rows))
@@ -160,6 +161,7 @@ def test_a_screen_full_of_text_continues_in_lines_of_its_own() -> None:
     assert all(f'"{row}"' in " ".join(lines) for row in rows)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0, 20), st.floats(0.1, 8), st.integers(1, 12)), max_size=6),
     st.lists(st.floats(0, 20), max_size=5).map(sorted),

@@ -6,14 +6,14 @@ import struct
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multimodal.errors import InvalidMedia
 from multimodal.media.completeness import announced_packets, announced_s, check_complete
 from tests import media
 
-WALKED = ("wav", "mp4", "mov", "m4a", "ogg", "aac", "webm", "mkv")
+WALKED = ("wav", "mp4", "mov", "m4a", "ogg", "aac", "mp3", "webm", "mkv")
 
 EBML = b"\x1a\x45\xdf\xa3\x84webm"
 CLUSTER = b"\x1f\x43\xb6\x75"
@@ -41,6 +41,7 @@ WHOLE = {
     "mp4": box(b"ftyp", b"isom") + box(b"mdat", b"x" * 40),
     "m4a": box(b"ftyp", b"M4A ") + struct.pack(">I4sQ", 1, b"mdat", 24) + b"x" * 8,
     "aac": adts(b"x" * 10) + adts(b"y" * 3000),
+    "mp3": b"ID3\x04\0\0\0\0\0\x05" + bytes(5) + (b"\xff\xfb\x90\x00" + b"x" * 413) * 2,
     "webm": EBML + SEGMENT + b"\x88" + CLUSTER + b"\x83abc",
     "mkv": EBML + SEGMENT + UNKNOWN + CLUSTER + b"\x83abc" + CLUSTER + b"\x40\x82" + b"x" * 130,
 }
@@ -84,6 +85,7 @@ def test_trailing_zeros_are_no_damage(format: str) -> None:
     check_complete(WHOLE[format] + bytes(64), format_name=format, param="p")
 
 
+@settings(deadline=None)
 @given(st.sampled_from(WALKED), st.binary(max_size=200))
 def test_any_bytes_are_judged(format: str, data: bytes) -> None:
     head = WHOLE.get(format, b"")[:12]

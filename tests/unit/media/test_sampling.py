@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -20,6 +20,7 @@ def test_uniform_takes_the_middles_of_equal_spans() -> None:
     assert uniform_times(10.0, 4) == pytest.approx([1.25, 3.75, 6.25, 8.75])
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(), unique=True, max_size=300), st.integers(1, 64))
 def test_thinning_keeps_order_and_count(items: list[int], count: int) -> None:
     kept = thinned(items, count)
@@ -58,6 +59,7 @@ def test_the_strongest_cuts_are_kept() -> None:
     assert scene_times([float(i) for i in range(12)], levels, 12.0, 3) == pytest.approx([1.25, 5.5, 10.25])
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 255), min_size=1, max_size=40), st.integers(1, 8))
 def test_scenes_are_ordered_and_limited(levels: list[int], count: int) -> None:
     times = scene_times([float(i) for i in range(len(levels))], looks(*levels), float(len(levels)), count)

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multimodal.config import Limits, LoaderArgs
@@ -93,6 +93,7 @@ def test_malformed_headers_are_value_errors(body: bytes) -> None:
         wire.parse_reply(body)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_other_bytes_are_value_errors(body: bytes) -> None:
     with suppress(ValueError):

@@ -1,0 +1,38 @@
+"""Runs the graph in this process (Serve's local testing mode) and talks HTTP to its Gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol, cast
+
+import httpx
+from fastapi import FastAPI
+from ray import serve
+from ray.serve import Application
+
+
+class _Ingress(Protocol):
+    app: FastAPI
+
+
+@contextmanager
+def running(app: Application, name: str) -> Iterator[httpx.AsyncClient]:
+    """A client of the graph. Every deployment is a thread with an event loop of its own."""
+    handle = serve.run(app, name=name, _local_testing_mode=True)
+    # Local testing mode has no HTTP proxy: the client talks to the Gateway's ASGI app itself.
+    handle._init()
+    ingress = cast(_Ingress, handle._router._user_callable_wrapper._callable)
+    transport = httpx.ASGITransport(ingress.app, client=("127.0.0.1", 1))
+    yield httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=120)
+
+
+def question(*parts: dict[str, object], **options: object) -> dict[str, object]:
+    """The body of a chat request with one user message."""
+    return {"model": "smollm2-135m-instruct", "messages": [{"role": "user", "content": list(parts)}], **options}
+
+
+def answer(response: httpx.Response) -> str:
+    """What the assistant said."""
+    response.raise_for_status()
+    return str(response.json()["choices"][0]["message"]["content"])

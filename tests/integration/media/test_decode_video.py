@@ -1,0 +1,188 @@
+"""Real clips: which frames are sampled, when, upright, and the sound beside them."""
+
+from __future__ import annotations
+
+import struct
+from typing import Literal
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from multimodal.config import Limits, LoaderArgs
+from multimodal.errors import InvalidMedia, InvalidRequest, MediaTooLarge, UnsupportedMedia
+from multimodal.media.decoder import content_hash, decode
+from multimodal.types import SAMPLE_RATE_HZ, FrameSampling, MediaKind, MediaSource, Video
+from tests import media
+
+PARAM = "messages.0.content.0"
+RED, GREEN, BLUE = (178, 34, 34), (0, 100, 0), (0, 0, 128)
+
+
+def load(
+    data: bytes,
+    sampling: FrameSampling = FrameSampling.UNIFORM,
+    max_frames: int | None = None,
+    *,
+    limits: Limits | None = None,
+    max_side_px: int = 960,
+) -> Video:
+    source = MediaSource(
+        kind=MediaKind.VIDEO, data=data, param=PARAM, frame_sampling=sampling, max_frames=max_frames
+    )
+    video = decode(source, limits or Limits(), LoaderArgs(frame_max_side_px=max_side_px))
+    assert isinstance(video, Video)
+    return video
+
+
+def background(video: Video) -> list[tuple[int, ...]]:
+    """Colour of the corner of each frame."""
+    return [tuple(int(level) for level in frame[5, 5]) for frame in video.frames]
+
+
+def close(colours: list[tuple[int, ...]], wanted: list[tuple[int, ...]]) -> bool:
+    return len(colours) == len(wanted) and bool(np.abs(np.array(colours) - np.array(wanted)).max() <= 12)
+
+
+@pytest.mark.parametrize("container", media.CLIP_FORMATS)
+def test_each_container_gives_frames_and_sound(container: media.ClipFormat) -> None:
+    data = media.captioned_clip(container=container)
+    video = load(data, max_frames=3)
+    assert (video.width, video.height, video.format) == (640, 360, container)
+    assert video.frames.shape == (3, 360, 640, 3)
+    assert video.frames.dtype == np.uint8
+    assert video.frames.flags["C_CONTIGUOUS"]
+    assert close(background(video), [RED, GREEN, BLUE])
+    assert video.duration_s == pytest.approx(10.0, abs=0.1)
+    assert video.audio is not None
+    assert video.audio.duration_s == pytest.approx(10.0, abs=0.1)
+    assert video.sha256 == video.audio.sha256 == content_hash(data)
+
+
+@pytest.mark.parametrize("container", media.CLIP_FORMATS)
+@pytest.mark.parametrize("max_frames", [1, 4, 8, 64])
+def test_uniform_frames_are_the_ones_shown_at_their_times(
+    container: media.ClipFormat, max_frames: int
+) -> None:
+    video = load(media.numbered_clip(100, container), max_frames=max_frames)
+    numbers = [media.frame_number(Pillow.fromarray(frame)) for frame in video.frames]
+    middles = [10.0 * (i + 0.5) / max_frames for i in range(max_frames)]
+    assert numbers == [int(middle * media.CLIP_FPS + 1e-6) for middle in middles]
+    assert video.times_s == pytest.approx([number / media.CLIP_FPS for number in numbers], abs=0.002)
+
+
+def test_a_clip_gives_no_more_frames_than_it_has() -> None:
+    video = load(media.numbered_clip(5), max_frames=64)
+    assert [media.frame_number(Pillow.fromarray(frame)) for frame in video.frames] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("container", media.CLIP_FORMATS)
+def test_keyframes_come_from_the_encoder(container: media.ClipFormat) -> None:
+    video = load(media.captioned_clip(container=container), FrameSampling.KEYFRAMES)
+    assert video.times_s == pytest.approx([0.0, 3.3, 6.7], abs=0.01)
+    assert close(background(video), [RED, GREEN, BLUE])
+
+
+def test_many_keyframes_are_thinned_evenly() -> None:
+    video = load(media.numbered_clip(100, "webm"), FrameSampling.KEYFRAMES, 2)
+    assert [media.frame_number(Pillow.fromarray(frame)) for frame in video.frames] == [30, 90]
+
+
+@pytest.mark.parametrize("container", media.CLIP_FORMATS)
+def test_each_scene_gives_its_middle(container: media.ClipFormat) -> None:
+    video = load(media.captioned_clip(container=container), FrameSampling.SCENE)
+    assert video.times_s == pytest.approx([1.65, 5.0, 8.35], abs=0.3)
+    assert close(background(video), [RED, GREEN, BLUE])
+
+
+def test_scenes_are_no_more_than_asked_for() -> None:
+    assert len(load(media.captioned_clip(), FrameSampling.SCENE, 2).frames) == 2
+
+
+def test_the_number_of_frames_is_configured() -> None:
+    assert len(load(media.captioned_clip()).frames) == LoaderArgs().max_frames
+
+
+@pytest.mark.parametrize("max_frames", [0, -1, 65])
+def test_too_many_frames_are_refused(max_frames: int) -> None:
+    with pytest.raises(InvalidRequest, match="between 1 and 64") as caught:
+        load(media.captioned_clip(), max_frames=max_frames)
+    assert caught.value.param == f"{PARAM}.max_frames"
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_turned_clips_are_upright(degrees: Literal[90, 180, 270]) -> None:
+    video = load(media.turned_clip(degrees), max_frames=1)
+    size = (80, 40) if degrees == 180 else (40, 80)
+    assert (video.width, video.height) == size
+    wanted = np.rot90(np.asarray(media.quarters()), -degrees // 90)
+    assert video.frames[0].shape == wanted.shape
+    assert np.abs(video.frames[0].astype(int) - wanted).mean() < 12
+
+
+def test_turned_clips_scale_upright() -> None:
+    assert load(media.turned_clip(90), max_frames=1, max_side_px=40).frames.shape == (1, 40, 20, 3)
+
+
+def test_large_frames_are_scaled_down() -> None:
+    video = load(media.captioned_clip(), max_side_px=160)
+    assert video.frames.shape == (8, 90, 160, 3)
+    assert (video.width, video.height) == (640, 360)
+
+
+def test_a_clip_without_sound_track_has_no_audio() -> None:
+    assert load(media.numbered_clip(10)).audio is None
+
+
+@pytest.mark.parametrize("container", media.CLIP_FORMATS)
+def test_sight_and_sound_share_one_clock(container: media.ClipFormat) -> None:
+    audio = load(media.captioned_clip(container=container)).audio
+    assert audio is not None
+    loud = np.flatnonzero(np.abs(audio.samples) > 0.05) / SAMPLE_RATE_HZ
+    assert 1.0 <= loud[0] < 1.3
+
+
+def test_sound_that_starts_late_is_padded() -> None:
+    audio = load(media.late_sound_clip(2.0), max_frames=1).audio
+    assert audio is not None
+    loud = np.flatnonzero(np.abs(audio.samples) > 0.05) / SAMPLE_RATE_HZ
+    assert loud[0] == pytest.approx(2.0, abs=0.3)
+
+
+@pytest.mark.parametrize("container", media.CLIP_FORMATS)
+def test_too_long_clips_are_refused(container: media.ClipFormat) -> None:
+    with pytest.raises(MediaTooLarge, match="longer than the 5 s") as caught:
+        load(media.captioned_clip(container=container), limits=Limits(video_s=5.0))
+    assert caught.value.param == PARAM
+
+
+def test_too_large_frames_are_refused() -> None:
+    with pytest.raises(MediaTooLarge, match="pixels"):
+        load(media.captioned_clip(), limits=Limits(image_pixels=640 * 360 - 1))
+
+
+@pytest.mark.parametrize("container", media.CLIP_FORMATS)
+@pytest.mark.parametrize("keep", [0.02, 0.3, 0.6, 0.95])
+def test_clips_that_end_early_are_invalid(container: media.ClipFormat, keep: float) -> None:
+    with pytest.raises(InvalidMedia) as caught:
+        load(media.truncated(media.captioned_clip(container=container), keep))
+    assert caught.value.param == PARAM
+
+
+def test_counts_in_the_header_are_not_believed() -> None:
+    clip = bytearray(media.numbered_clip(100))
+    at = clip.index(b"stts") + 12
+    clip[at : at + 4] = struct.pack(">I", 50_000_000)
+    video = load(bytes(clip), max_frames=4)
+    assert video.duration_s == pytest.approx(10.0, abs=0.1)
+    assert len(video.frames) == 4
+
+
+def test_sound_is_no_video() -> None:
+    with pytest.raises(InvalidMedia, match="no moving pictures"):
+        load(media.speech("hello", "mp4"))
+
+
+def test_an_unknown_codec_is_unsupported() -> None:
+    with pytest.raises(UnsupportedMedia, match="codec of this video"):
+        load(media.numbered_clip(10).replace(b"avc1", b"zzzz"))
