@@ -10,6 +10,8 @@ BIN := $(VENV)/bin
 LOCK := $(if $(filter gpu,$(EXTRA)),requirements-gpu.lock,requirements.lock)
 # The CPU build of torch stands in a comment of its lock file, which says why.
 TORCH := $(shell sed -n 's/^# \(torch==.*\)/\1/p' $(LOCK))
+# What comes with Python 3.11 is too old to report its progress to `multimodal models pull`.
+PIP := pip==26.3
 STAMP := $(VENV)/.installed-$(EXTRA)-$(shell cat $(LOCK) pyproject.toml | sha256sum | cut -c1-12)
 
 $(if $(filter cpu gpu,$(EXTRA)),,$(error EXTRA is cpu or gpu))
@@ -82,6 +84,7 @@ $(STAMP): | $(LOCK)
 	$(call require,python3.11-venv libnuma1)
 	@if ls $(VENV)/.installed-* 2>/dev/null | grep -qv -- '-$(EXTRA)-'; then rm -rf $(VENV); fi
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/pip install --quiet $(PIP)
 	$(if $(TORCH),$(install_torch))
 	$(BIN)/pip install --no-deps --require-hashes -r $(LOCK)
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .

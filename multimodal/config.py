@@ -95,7 +95,7 @@ class AudioArgs(Settings):
     model: ModelRef = "embedded:whisper-tiny-en"
     batch_windows: int = Field(8, gt=0, description="windows (of 30 s at most) in one batch")
     batch_wait_s: float = Field(0.005, ge=0, description="how long a batch waits for company, seconds")
-    beam_size: int = Field(1, gt=0, description="hypotheses kept while decoding")
+    beam_size: int = Field(5, gt=0, description="hypotheses kept while decoding")
     threads: int = Field(2, gt=0, description="CPU threads")
     device: str = "cpu"
     compute_type: str = "int8"
@@ -150,15 +150,15 @@ class GeneratorArgs(Settings):
     default_max_tokens: int = Field(512, gt=0, description="answer length unless the request says, tokens")
     default_temperature: float = Field(0.0, ge=0, le=2, description="0: greedy")
     default_repetition_penalty: float = Field(1.0, gt=0, le=2, description="1: none")
-    system_prompt: str = Field(
-        "You are a helpful assistant. Answer in one or two short sentences.",
-        description="used where a conversation brings no system message of its own",
+    system_prompt: str | None = Field(
+        None, description="for conversations that bring none of their own; null: that of the chat template"
     )
-    media_system_prompt: str = Field(
-        "You are shown media as notes of what was seen and heard. Answer the question from the notes, "
-        "in one short sentence.",
-        description="the same, where the conversation holds media",
+    media_prompt: str = Field(
+        "Read the following notes and answer the question.\n\n{media}\n\nQuestion: {question}",
+        pattern=r"(?s)\{media\}.*\{question\}",
+        description="a message with media: {media} is what was seen and heard, {question} its words",
     )
+    media_question: str = Field("What is it?", description="the words of a message that has only media")
 
 
 class DeadlineArgs(Settings):

@@ -161,4 +161,3 @@ class GeneratorBackend(Protocol):
     def close(self) -> None:
         """End the engine."""
         ...
-

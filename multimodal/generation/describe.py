@@ -2,7 +2,8 @@
 
 Pure functions from features to `MediaPart`. Only what was measured is said: text that was read, words that
 were heard, colours, times and sizes. Lines are short, because small models lose themselves in long ones, and
-the most important come first, because the last are dropped first. All wording is in the first section.
+a short summary comes first, because the last lines are dropped first and small models answer with what they
+read last. All wording is in the first section; it was chosen by reading the embedded model's answers.
 """
 
 from __future__ import annotations
@@ -32,49 +33,47 @@ MAIN_SHARE = 0.5
 
 # --- wording -------------------------------------------------------------------------------------
 
-NO_TEXT = "No text was found in the picture."
-NO_SPEECH = "Nobody speaks in the recording."
+NO_TEXT = "There is no text in the picture."
+NO_SPEECH = "The recording is silent. Nobody speaks in it."
 NO_SPEECH_IN_VIDEO = "Nobody speaks in the video."
 NO_SOUND = "The video has no sound."
 
 
+def _picture_line(width: int, height: int, colours: str) -> str:
+    size = f"The picture is {width} x {height} pixels."
+    return f"{size} Its colours are {colours}." if colours else size
+
+
 def _text_line(quotes: str) -> str:
-    return f"Text in the picture: {quotes}"
+    return f"The text in the picture says {quotes}."
 
 
 def _more_text_line(quotes: str) -> str:
-    return f"More text: {quotes}"
+    return f"It also says {quotes}."
 
 
-def _colour_line(colours: str) -> str:
-    return f"Main colours: {colours}."
+def _recording_line(seconds: float) -> str:
+    return f"The recording is {_number(seconds)} seconds long."
 
 
-def _size_line(width: int, height: int) -> str:
-    return f"Size: {width} x {height} pixels."
-
-
-def _length_line(seconds: float) -> str:
-    return f"Length: {seconds:.1f} seconds."
+def _video_line(seconds: float, scenes: int, width: int, height: int) -> str:
+    count = "1 scene" if scenes == 1 else f"{scenes} scenes"
+    return f"The video is {_number(seconds)} seconds long, {width} x {height} pixels, and has {count}."
 
 
 def _heard_line(start_s: float, end_s: float, quote: str) -> str:
-    return f"{_times(start_s, end_s)} {quote}"
+    return f"{_times(start_s, end_s)}, the speaker says {quote}."
 
 
-def _scene_line(start_s: float, end_s: float, screen: str, look: str, said: str) -> str:
-    seen = f"On the screen: {screen}" if screen else "No text on the screen"
-    look = f" ({look})" if look else ""
-    said = f" Somebody says: {said}" if said else ""
-    return f"{_times(start_s, end_s)} {seen}{look}.{said}"
+def _scene_line(number: int, start_s: float, end_s: float, look: str, screen: str, said: str) -> str:
+    look = f"the screen is {look} and" if look else "the screen"
+    seen = f"{look} says {screen}" if screen else f"{look} shows no text"
+    said = f" The speaker says {said}." if said else ""
+    return f"Scene {number}, {_times(start_s, end_s).lower()}: {seen}.{said}"
 
 
-def _more_screen_line(start_s: float, end_s: float, quotes: str) -> str:
-    return f"{_times(start_s, end_s)} Also on the screen: {quotes}"
-
-
-def _said_line(start_s: float, end_s: float, quote: str) -> str:
-    return f"{_times(start_s, end_s)} Somebody says: {quote}"
+def _more_screen_line(number: int, quotes: str) -> str:
+    return f"Scene {number} also shows {quotes}."
 
 
 def _look(colours: Sequence[ColourShare]) -> str:
@@ -86,7 +85,11 @@ def _look(colours: Sequence[ColourShare]) -> str:
 
 
 def _times(start_s: float, end_s: float) -> str:
-    return f"[{start_s:.1f}-{end_s:.1f} s]"
+    return f"From {_number(start_s)} to {_number(end_s)} seconds"
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")
 
 
 def _quote(text: str) -> str:
@@ -98,14 +101,12 @@ def _quote(text: str) -> str:
 
 
 def describe_image(param: str, features: ImageFeatures, text: ImageText | None) -> MediaPart:
-    """A picture: what is written in it, its colours, its size. `text` is None where nobody looked for any."""
-    lines: list[str] = []
+    """A picture: size, colours, what is written in it. `text` is None where nobody looked for any."""
+    colours = ", ".join(colour.name for colour in features.colours)
+    lines = [_picture_line(features.width, features.height, colours)]
     if text is not None:
         first, *more = _quotes(text) or [""]
         lines += [_text_line(first) if first else NO_TEXT, *map(_more_text_line, more)]
-    if features.colours:
-        lines.append(_colour_line(", ".join(colour.name for colour in features.colours)))
-    lines.append(_size_line(features.width, features.height))
     return MediaPart(kind=MediaKind.IMAGE, param=param, lines=tuple(lines))
 
 
@@ -146,7 +147,7 @@ def _continues(last: TextLine, line: TextLine) -> bool:
 def describe_audio(param: str, transcript: Transcript) -> MediaPart:
     """A recording: what is said, with times, or that nobody speaks; its length."""
     heard = [_heard_line(one.start_s, one.end_s, _quote(one.text)) for one in _spoken(transcript)]
-    lines = (*(heard or [NO_SPEECH]), _length_line(transcript.duration_s))
+    lines = (_recording_line(transcript.duration_s), *(heard or [NO_SPEECH]))
     return MediaPart(kind=MediaKind.AUDIO, param=param, lines=lines)
 
 
@@ -164,33 +165,38 @@ def describe_video(param: str, features: VideoFeatures) -> MediaPart:
     """
     segments = _spoken(features.transcript) if features.transcript else []
     said = [piece for segment in segments for piece in place(segment, features.scenes)]
-    lines = _time_line(features.scenes, said)
+    lines = [
+        _video_line(features.duration_s, len(features.scenes), features.width, features.height),
+        *_time_line(features.scenes, said),
+    ]
     if features.transcript is None:
         lines.append(NO_SOUND)
     elif not said:
         lines.append(NO_SPEECH_IN_VIDEO)
-    lines += [_length_line(features.duration_s), _size_line(features.width, features.height)]
     return MediaPart(kind=MediaKind.VIDEO, param=param, lines=tuple(lines))
 
 
 def _time_line(scenes: Sequence[Scene], said: Sequence[Said]) -> list[str]:
     """Scenes with what is said in them, and what is said outside all of them, in the order of time."""
     blocks = [
-        (scene.start_s, _scene_lines(scene, [piece.text for piece in said if piece.scene == number]))
+        (
+            scene.start_s,
+            _scene_lines(number + 1, scene, [piece.text for piece in said if piece.scene == number]),
+        )
         for number, scene in enumerate(scenes)
     ]
     blocks += [
-        (piece.start_s, [_said_line(piece.start_s, piece.end_s, _quote(piece.text))])
+        (piece.start_s, [_heard_line(piece.start_s, piece.end_s, _quote(piece.text))])
         for piece in said
         if piece.scene is None
     ]
     return [line for _, block in sorted(blocks, key=lambda block: block[0]) for line in block]
 
 
-def _scene_lines(scene: Scene, said: Sequence[str]) -> list[str]:
+def _scene_lines(number: int, scene: Scene, said: Sequence[str]) -> list[str]:
     first, *more = _quotes(scene.text) or [""]
     speech = _quote(" ".join(said)) if said else ""
     return [
-        _scene_line(scene.start_s, scene.end_s, first, _look(scene.image.colours), speech),
-        *(_more_screen_line(scene.start_s, scene.end_s, quotes) for quotes in more),
+        _scene_line(number, scene.start_s, scene.end_s, _look(scene.image.colours), first, speech),
+        *(_more_screen_line(number, quotes) for quotes in more),
     ]

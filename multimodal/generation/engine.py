@@ -82,7 +82,8 @@ class VllmEngine:
         style = PromptStyle(
             image_placeholder=args.image_placeholder,
             system_prompt=args.system_prompt,
-            media_system_prompt=args.media_system_prompt,
+            media_prompt=args.media_prompt,
+            media_question=args.media_question,
         )
         self._prompts = PromptBuilder(HfTokenizer(tokenizer), style)
 

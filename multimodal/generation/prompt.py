@@ -68,8 +68,12 @@ class PromptStyle:
     """Wording and markers that depend on the model."""
 
     image_placeholder: str
-    system_prompt: str
-    media_system_prompt: str
+    system_prompt: str | None
+    """None: what the chat template brings."""
+    media_prompt: str
+    """A message with media: `{media}` and `{question}` are replaced."""
+    media_question: str
+    """The words of a message that has only media."""
 
 
 class PromptBuilder:
@@ -104,10 +108,9 @@ class PromptBuilder:
         return Prompt(token_ids=ids, visuals=order, shortened=self._report(messages, lines))
 
     def _with_system(self, messages: Sequence[PromptMessage]) -> list[PromptMessage]:
-        if messages[0].role is Role.SYSTEM:
+        words = self._style.system_prompt
+        if words is None or messages[0].role is Role.SYSTEM:
             return list(messages)
-        style = self._style
-        words = style.media_system_prompt if any(_media(messages)) else style.system_prompt
         return [PromptMessage(role=Role.SYSTEM, parts=(TextPart(text=words),)), *messages]
 
     def _tokens(
@@ -139,7 +142,14 @@ class PromptBuilder:
             marker = self._style.image_placeholder * placeholders
             head = f"{TITLES[part.kind]} {counts[part.kind]}: {marker}".rstrip()
             blocks.append("\n".join([head, *map(self._harmless, lines[part.param])]))
-        return "\n\n".join([*blocks, *words])
+        question = "\n\n".join(words)
+        if not blocks:
+            return question
+        media = "\n\n".join(blocks)
+        question = question or self._style.media_question
+        before, _, rest = self._style.media_prompt.partition("{media}")
+        between, _, after = rest.partition("{question}")
+        return before + media + between + question + after
 
     def _harmless(self, text: str) -> str:
         """Keeps what clients (and their pictures) say from being read as a control token."""

@@ -29,7 +29,11 @@ def running(app: Application, name: str) -> Iterator[httpx.AsyncClient]:
 
 def question(*parts: dict[str, object], **options: object) -> dict[str, object]:
     """The body of a chat request with one user message."""
-    return {"model": "smollm2-135m-instruct", "messages": [{"role": "user", "content": list(parts)}], **options}
+    return {
+        "model": "smollm2-135m-instruct",
+        "messages": [{"role": "user", "content": list(parts)}],
+        **options,
+    }
 
 
 def answer(response: httpx.Response) -> str:

@@ -50,7 +50,12 @@ async def test_every_kind_of_media_reaches_the_generator_through_its_encoder(
     client: httpx.AsyncClient,
 ) -> None:
     said = answer(await chat(client, picture(b"one"), sound(b"two"), clip(b"three"), words("what is it?")))
-    for expected in ("Main colours", "Nobody speaks in the recording", "Nobody speaks in the video", "what is it?"):
+    for expected in (
+        "Main colours",
+        "Nobody speaks in the recording",
+        "Nobody speaks in the video",
+        "what is it?",
+    ):
         assert expected in said
 
 

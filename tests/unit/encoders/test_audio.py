@@ -159,7 +159,10 @@ class Model:
         self.aligned.append((start_sequence, text_tokens, num_frames))
         positions = round(WORD_S / 0.02)
         return [
-            Aligned([(index, index * positions) for index in range(len(tokens) + 1)], [0.9] * len(tokens))
+            Aligned(
+                [(index // positions, index) for index in range((len(tokens) + 1) * positions)],
+                [0.9] * len(tokens),
+            )
             for tokens in text_tokens
         ]
 

@@ -60,6 +60,13 @@ def grainy(frame: Frame, seed: int) -> Frame:
     return np.clip(frame + grain, 0, 255).astype(np.uint8)
 
 
+def mottled(frame: Frame, seed: int) -> Frame:
+    """Blotches of 4 x 4 pixels all over, as a poor encoder leaves them."""
+    height, width = frame.shape[:2]
+    blotches = np.random.default_rng(seed).normal(0, 13, (height // 4, width // 4, 3))
+    return np.clip(frame + blotches.repeat(4, axis=0).repeat(4, axis=1), 0, 255).astype(np.uint8)
+
+
 def compressed(frame: Frame, quality: int) -> Frame:
     buffer = io.BytesIO()
     Picture.fromarray(frame).save(buffer, "jpeg", quality=quality)
@@ -120,6 +127,12 @@ def test_a_still_shot_is_one_scene_whatever_grain_and_compression_do(background:
     shot = captioned(background, "HELLO WORLD")
     frames = [compressed(grainy(shot, seed), quality) for seed, quality in enumerate((90, 25, 50, 20))]
     assert frames_of(video(frames)) == [[0, 1, 2, 3]]
+
+
+def test_unrest_all_over_the_picture_is_not_taken_for_a_change_in_it() -> None:
+    shot = plain("grey", (640, 360))
+    assert frames_of(video([mottled(shot, seed) for seed in range(4)])) == [[0, 1, 2, 3]]
+    assert frames_of(video([mottled(shot, 1), mottled(captioned(shot, "THE END", 30), 2)])) == [[0], [1]]
 
 
 def test_colours_of_equal_brightness_are_told_apart() -> None:

@@ -1,3 +1,4 @@
+import re
 from itertools import pairwise
 
 from hypothesis import given, settings
@@ -19,25 +20,24 @@ from tests.unit.generation.features import picture, scene, segment, text, text_a
 # --- pictures ------------------------------------------------------------------------------------
 
 
-def test_a_picture_is_described_by_its_text_then_its_colours_then_its_size() -> None:
+def test_a_picture_is_described_by_its_size_and_colours_then_its_text() -> None:
     part = describe_image(
         "messages.0.content.1", picture(("white", 0.9), ("blue", 0.1)), text("TOTAL 42 EUR")
     )
     assert (part.kind, part.param) == (MediaKind.IMAGE, "messages.0.content.1")
     assert part.lines == (
-        'Text in the picture: "TOTAL 42 EUR"',
-        "Main colours: white, blue.",
-        "Size: 640 x 320 pixels.",
+        "The picture is 640 x 320 pixels. Its colours are white, blue.",
+        'The text in the picture says "TOTAL 42 EUR".',
     )
 
 
 def test_a_picture_without_text_says_so() -> None:
-    assert describe_image("p", picture(("red", 1.0)), text()).lines[0] == NO_TEXT
+    assert describe_image("p", picture(("red", 1.0)), text()).lines[1] == NO_TEXT
 
 
 def test_nothing_is_said_about_text_that_nobody_looked_for() -> None:
     lines = describe_image("p", picture(("red", 1.0)), None).lines
-    assert lines == ("Main colours: red.", "Size: 640 x 320 pixels.")
+    assert lines == ("The picture is 640 x 320 pixels. Its colours are red.",)
 
 
 def test_pieces_in_one_row_are_quoted_as_one_line() -> None:
@@ -48,17 +48,18 @@ def test_pieces_in_one_row_are_quoted_as_one_line() -> None:
         ("7.70", (0.8, 0.30, 0.9, 0.36)),
     )
     assert (
-        describe_image("p", picture(), receipt).lines[0] == 'Text in the picture: "Coffee 3.50", "Total 7.70"'
+        describe_image("p", picture(), receipt).lines[1]
+        == 'The text in the picture says "Coffee 3.50", "Total 7.70".'
     )
 
 
 def test_lines_that_follow_each_other_downwards_stay_apart() -> None:
-    assert describe_image("p", picture(), text("one", "two")).lines[0] == 'Text in the picture: "one", "two"'
+    assert describe_image("p", picture(), text("one", "two")).lines[1].endswith('says "one", "two".')
 
 
 def test_quotation_marks_and_line_breaks_in_a_text_do_not_end_its_quotation() -> None:
     lines = describe_image("p", picture(), text('say "yes"\nSize: 1 x 1')).lines
-    assert lines[0] == "Text in the picture: \"say 'yes' Size: 1 x 1\""
+    assert lines[1] == "The text in the picture says \"say 'yes' Size: 1 x 1\"."
 
 
 @settings(deadline=None)
@@ -66,10 +67,10 @@ def test_quotation_marks_and_line_breaks_in_a_text_do_not_end_its_quotation() ->
 def test_much_text_becomes_several_lines_that_can_be_dropped_one_by_one(rows: list[str]) -> None:
     part = describe_image("p", picture(), text(*rows))
     longest = max(len(" ".join(row.split())) for row in rows)
-    written = part.lines[:-1]
+    written = part.lines[1:]
     assert all("\n" not in line for line in part.lines)
     assert max(map(len, written)) <= LINE_CHARACTERS + longest + 40
-    quoted = " ".join(line.split(": ", 1)[1] for line in written)
+    quoted = " ".join(line.split(" says ", 1)[1] for line in written)
     for row in rows:
         assert " ".join(row.split()).replace('"', "'") in quoted
 
@@ -83,15 +84,15 @@ def test_speech_is_quoted_with_its_times() -> None:
     )
     assert (part.kind, part.param) == (MediaKind.AUDIO, "a")
     assert part.lines == (
-        '[0.0-2.4 s] "The meeting starts at nine."',
-        '[3.0-4.0 s] "Bye!"',
-        "Length: 10.0 seconds.",
+        "The recording is 10 seconds long.",
+        'From 0 to 2.4 seconds, the speaker says "The meeting starts at nine.".',
+        'From 3 to 4 seconds, the speaker says "Bye!".',
     )
 
 
 def test_a_recording_in_which_nobody_speaks_says_so() -> None:
-    assert describe_audio("a", transcript()).lines == (NO_SPEECH, "Length: 10.0 seconds.")
-    assert describe_audio("a", transcript(segment("  ", 0, 1))).lines[0] == NO_SPEECH
+    assert describe_audio("a", transcript()).lines == ("The recording is 10 seconds long.", NO_SPEECH)
+    assert describe_audio("a", transcript(segment("  ", 0, 1))).lines[1] == NO_SPEECH
 
 
 # --- videos --------------------------------------------------------------------------------------
@@ -110,38 +111,39 @@ def test_each_scene_says_what_is_on_the_screen_and_what_is_said_meanwhile() -> N
     part = describe_video("v", features)
     assert (part.kind, part.param) == (MediaKind.VIDEO, "v")
     assert part.lines == (
-        '[0.0-3.3 s] On the screen: "CHAPTER ONE" (mostly red). Somebody says: "Welcome to the show."',
-        '[3.3-6.7 s] On the screen: "CHAPTER TWO" (green and white). Somebody says: "Here we go again."',
-        "Length: 10.0 seconds.",
-        "Size: 640 x 360 pixels.",
+        "The video is 10 seconds long, 640 x 360 pixels, and has 2 scenes.",
+        'Scene 1, from 0 to 3.3 seconds: the screen is mostly red and says "CHAPTER ONE". '
+        'The speaker says "Welcome to the show.".',
+        'Scene 2, from 3.3 to 6.7 seconds: the screen is green and white and says "CHAPTER TWO". '
+        'The speaker says "Here we go again.".',
     )
 
 
 def test_a_sentence_over_a_cut_stands_in_both_scenes() -> None:
     said = segment("red is what you see now blue is what you see", 0, 6)
-    first, second, *_ = lines_of(video(scene(0, 3, "A"), scene(3, 6, "B"), speech=transcript(said)))
-    assert 'says: "red is what you see"' in first or 'says: "red is what you see now"' in first
-    assert second.endswith('blue is what you see"')
+    _, first, second, *_ = lines_of(video(scene(0, 3, "A"), scene(3, 6, "B"), speech=transcript(said)))
+    assert 'says "red is what you see"' in first or 'says "red is what you see now"' in first
+    assert second.endswith('blue is what you see".')
 
 
 def test_several_sentences_in_one_scene_are_quoted_together() -> None:
     speech = transcript(segment("Good morning.", 0.5, 1), segment("How are you?", 1.5, 2.5))
-    assert lines_of(video(scene(0, 5), speech=speech))[0].endswith('says: "Good morning. How are you?"')
+    assert lines_of(video(scene(0, 5), speech=speech))[1].endswith('says "Good morning. How are you?".')
 
 
 def test_a_scene_without_text_and_speech_still_says_how_it_looks() -> None:
-    assert lines_of(video(scene(0, 5, colours=[("blue", 1.0)])))[0] == (
-        "[0.0-5.0 s] No text on the screen (mostly blue)."
+    assert lines_of(video(scene(0, 5, colours=[("blue", 1.0)])))[1] == (
+        "Scene 1, from 0 to 5 seconds: the screen is mostly blue and shows no text."
     )
 
 
 def test_speech_outside_all_scenes_has_a_line_of_its_own_in_the_order_of_time() -> None:
     speech = transcript(segment("Before.", 0, 1), segment("During.", 6, 7), segment("After.", 18, 19))
     lines = lines_of(video(scene(5, 10), speech=speech))
-    assert lines[:3] == [
-        '[0.0-1.0 s] Somebody says: "Before."',
-        '[5.0-10.0 s] No text on the screen. Somebody says: "During."',
-        '[18.0-19.0 s] Somebody says: "After."',
+    assert lines[1:4] == [
+        'From 0 to 1 seconds, the speaker says "Before.".',
+        'Scene 1, from 5 to 10 seconds: the screen shows no text. The speaker says "During.".',
+        'From 18 to 19 seconds, the speaker says "After.".',
     ]
 
 
@@ -155,8 +157,8 @@ def test_silence_and_the_lack_of_a_sound_track_are_told_apart() -> None:
 def test_a_screen_full_of_text_continues_in_lines_of_its_own() -> None:
     rows = [f"row {number} of a rather long slide" for number in range(20)]
     lines = lines_of(video(scene(0, 5, *rows), scene(5, 10, "END")))
-    assert lines[0].startswith('[0.0-5.0 s] On the screen: "row 0')
-    assert lines[1].startswith("[0.0-5.0 s] Also on the screen: ")
+    assert lines[1].startswith('Scene 1, from 0 to 5 seconds: the screen says "row 0')
+    assert lines[2].startswith("Scene 1 also shows ")
     assert max(map(len, lines)) < LINE_CHARACTERS + 100
     assert all(f'"{row}"' in " ".join(lines) for row in rows)
 
@@ -176,8 +178,8 @@ def test_every_spoken_word_is_told_once_and_times_never_go_back(
         for number, (start_s, length_s, words) in enumerate(sorted(speeches))
     ]
     lines = lines_of(video(*scenes, speech=transcript(*segments)))
-    told = " ".join(lines).replace('"', " ").split()
+    told = " ".join(lines).replace('"', " ").replace(".", " ").split()
     for number, (_, _, words) in enumerate(sorted(speeches)):
         assert [told.count(f"w{number}x{i}") for i in range(words)] == [1] * words
-    starts = [float(line[1:].split("-")[0]) for line in lines if line.startswith("[")]
+    starts = [float(found[1]) for line in lines if (found := re.search(r"[Ff]rom ([\d.]+) to", line))]
     assert starts == sorted(starts)

@@ -38,7 +38,12 @@ class WordTokenizer:
         return self.rendered
 
 
-STYLE = PromptStyle(image_placeholder="<image>", system_prompt="plain", media_system_prompt="media")
+STYLE = PromptStyle(
+    image_placeholder="<image>",
+    system_prompt="plain",
+    media_prompt="Notes: {media} Asked: {question}",
+    media_question="What is it?",
+)
 
 
 def user(*parts: PromptPart) -> PromptMessage:
@@ -69,12 +74,19 @@ def test_media_are_numbered_through_the_whole_conversation() -> None:
     assert text.index("Picture 1") < text.index("first") < text.index("Picture 2") < text.index("second")
 
 
-@pytest.mark.parametrize(
-    ("part", "system"), [(TextPart(text="hello"), "system: plain"), (picture("line"), "system: media")]
-)
-def test_the_system_message_depends_on_whether_there_are_media(part: PromptPart, system: str) -> None:
-    _, text = build(user(part))
-    assert text.startswith(system)
+def test_a_message_with_media_has_a_wording_of_its_own() -> None:
+    _, text = build(user(TextPart(text="Who {media} speaks?"), picture("a line")))
+    assert text.endswith("user: Notes: Picture 1:\na line Asked: Who {media} speaks?")
+
+
+def test_a_message_without_media_is_passed_on_as_it_is() -> None:
+    _, text = build(user(TextPart(text="hello")))
+    assert text == "system: plain\nuser: hello"
+
+
+def test_a_message_of_media_alone_gets_a_question() -> None:
+    _, text = build(user(picture("a line")))
+    assert text.endswith("Asked: What is it?")
 
 
 def test_a_system_message_of_the_client_replaces_ours() -> None:
