@@ -87,7 +87,7 @@ $(STAMP): | $(LOCK)
 	$(BIN)/pip install --quiet $(PIP)
 	$(if $(TORCH),$(install_torch))
 	$(BIN)/pip install --no-deps --require-hashes -r $(LOCK)
-	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/pip install -qq --no-deps --no-build-isolation --editable .
 	@$(write_loopback_default)
 	@rm -f $(VENV)/.installed-* && touch $@
 

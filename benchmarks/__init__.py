@@ -1,0 +1,1 @@
+"""Measurements of a real server. Nothing here is asserted in tests; see README.md."""

@@ -21,8 +21,9 @@ def running(app: Application, name: str) -> Iterator[httpx.AsyncClient]:
     """A client of the graph. Every deployment is a thread with an event loop of its own."""
     handle = serve.run(app, name=name, _local_testing_mode=True)
     # Local testing mode has no HTTP proxy: the client talks to the Gateway's ASGI app itself.
-    handle._init()
-    ingress = cast(_Ingress, handle._router._user_callable_wrapper._callable)
+    handle._init()  # type: ignore[no-untyped-call]
+    replica = getattr(handle._router, "_user_callable_wrapper")._callable  # noqa: B009
+    ingress = cast(_Ingress, replica)
     transport = httpx.ASGITransport(ingress.app, client=("127.0.0.1", 1))
     yield httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=120)
 

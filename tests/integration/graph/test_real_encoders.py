@@ -1,4 +1,4 @@
-"""The graph in local testing mode with the real decoders and encoders; the generator repeats what it is told."""
+"""The graph in local testing mode with real decoders and encoders; the generator repeats what it is told."""
 
 from __future__ import annotations
 

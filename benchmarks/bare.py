@@ -1,0 +1,211 @@
+"""vLLM's AsyncLLM and nothing else, in a process of its own: what the server is compared with.
+
+The engine is started by the function that the Generator uses, and is fed token ids that the Generator's prompt
+builder made, so that both sides do the same work in the same engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import time
+import uuid
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, cast
+
+import psutil
+
+from benchmarks import processes
+from benchmarks.load import Answer, Streams, run_turn
+from multimodal.config import GeneratorArgs
+from multimodal.types import GenerateRequest, PromptMessage, Role, Sampling, TextPart
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+    from vllm import SamplingParams
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    from multimodal.generation.prompt import PromptBuilder
+
+BUSY_WHEN_IDLE_CORES = 0.05
+"""An engine that uses more than this while it waits is stopped during the server's turns."""
+
+_END_S = 30.0
+
+
+class BareEngine:
+    """The engine's process, driven from here. Entering it boots the engine: tens of seconds."""
+
+    def __init__(self, model: Path, args: GeneratorArgs, *, max_tokens: int, niceness: int, log: Path) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(
+            target=_main, args=(theirs, model, args, max_tokens, niceness, log), name="bare-engine"
+        )
+        self._theirs = theirs
+        self._log = log
+        self._pauses = False
+        self.idle_cores = 0.0
+        """What it uses while it waits."""
+
+    def __enter__(self) -> BareEngine:
+        self._process.start()
+        self._theirs.close()
+        try:
+            self._receive()
+            self.idle_cores = processes.idle_cores(self.processes())
+        except BaseException:
+            self._end()
+            raise
+        self._pauses = self.idle_cores > BUSY_WHEN_IDLE_CORES
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    @property
+    def pauses(self) -> bool:
+        """Whether it is stopped (SIGSTOP) while the other side runs."""
+        return self._pauses
+
+    def processes(self) -> list[psutil.Process]:
+        """The process and those that vLLM started."""
+        return processes.tree(psutil.Process(self._process.pid))
+
+    def run(self, streams: Streams) -> list[Answer]:
+        """One turn; blocks. Raises RuntimeError when the process has ended."""
+        self._connection.send(streams)
+        return cast("list[Answer]", self._receive())
+
+    def pause(self) -> None:
+        """Called before the other side's turn."""
+        if self._pauses:
+            for process in self.processes():
+                process.suspend()
+
+    def resume(self) -> None:
+        """Called after it."""
+        if self._pauses:
+            for process in self.processes():
+                process.resume()
+
+    def _receive(self) -> object:
+        try:
+            return self._connection.recv()
+        except EOFError:
+            raise RuntimeError(f"The bare engine ended. Its output is in {self._log}.") from None
+
+    def _end(self) -> None:
+        self.resume()
+        self._connection.close()
+        self._process.join(_END_S)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+
+def _main(
+    connection: Connection, model: Path, args: GeneratorArgs, max_tokens: int, niceness: int, log: Path
+) -> None:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
+    os.nice(max(0, niceness - os.nice(0)))
+    # As `multimodal serve` does: nothing listens on other interfaces than loopback.
+    os.environ.update(VLLM_HOST_IP="127.0.0.1", GLOO_SOCKET_IFNAME="lo")
+    asyncio.run(_serve(connection, model, args, max_tokens))
+
+
+async def _serve(connection: Connection, model: Path, args: GeneratorArgs, max_tokens: int) -> None:
+    """Answer turns until the other end is closed."""
+    from multimodal.generation import engine as generator
+    from multimodal.generation.prompt import PromptBuilder, PromptStyle
+
+    engine = generator._start(model, args)
+    tokenizer = cast("PreTrainedTokenizerBase", engine.get_tokenizer())
+    style = PromptStyle(
+        image_placeholder=args.image_placeholder,
+        system_prompt=args.system_prompt,
+        media_system_prompt=args.media_system_prompt,
+    )
+    builder = PromptBuilder(generator.HfTokenizer(tokenizer), style)
+    asker = _Asker(engine, builder, args, max_tokens)
+    try:
+        connection.send(None)
+        while True:
+            streams: Streams = await asyncio.to_thread(connection.recv)
+            asker.prepare([prompt for prompts in streams for prompt in prompts])
+            connection.send(await run_turn(asker.ask, streams))
+    except EOFError:
+        return
+    finally:
+        engine.shutdown()
+
+
+class _Asker:
+    """Asks the engine."""
+
+    def __init__(
+        self, engine: AsyncLLM, builder: PromptBuilder, args: GeneratorArgs, max_tokens: int
+    ) -> None:
+        self._engine = engine
+        self._builder = builder
+        self._args = args
+        self._max_tokens = max_tokens
+        self._token_ids: dict[str, list[int]] = {}
+
+    def prepare(self, prompts: Sequence[str]) -> None:
+        """Build the prompts of a turn before its clock starts."""
+        self._token_ids = {prompt: self._build(prompt) for prompt in prompts}
+
+    def _build(self, prompt: str) -> list[int]:
+        message = PromptMessage(role=Role.USER, parts=(TextPart(text=prompt),))
+        request = GenerateRequest(messages=(message,), sampling=Sampling())
+        return self._builder.build(request, (), self._args.max_model_len - self._max_tokens).token_ids
+
+    def _sampling(self) -> SamplingParams:
+        """What the Generator makes of the request that `HttpAsker` sends."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        return SamplingParams(
+            max_tokens=self._max_tokens,
+            temperature=0.0,
+            repetition_penalty=self._args.default_repetition_penalty,
+            ignore_eos=True,
+            output_kind=RequestOutputKind.DELTA,
+        )
+
+    async def ask(self, prompt: str) -> Answer:
+        """One prepared prompt."""
+        from vllm.inputs import TokensPrompt
+
+        inputs = TokensPrompt(prompt_token_ids=self._token_ids[prompt], cache_salt="benchmark")
+        texts: list[str] = []
+        arrivals_s: list[float] = []
+        completion_tokens = cached_tokens = 0
+        sent_s = now_s = time.perf_counter()
+        async for output in self._engine.generate(inputs, self._sampling(), uuid.uuid4().hex):
+            now_s = time.perf_counter()
+            choice = output.outputs[0]
+            completion_tokens += len(choice.token_ids)
+            cached_tokens = output.num_cached_tokens or 0
+            if choice.text:
+                texts.append(choice.text)
+                arrivals_s.append(now_s)
+        return Answer(
+            sent_s=sent_s,
+            arrivals_s=tuple(arrivals_s),
+            ended_s=now_s,
+            text="".join(texts),
+            prompt_tokens=len(self._token_ids[prompt]),
+            completion_tokens=completion_tokens,
+            cached_tokens=cached_tokens,
+        )

