@@ -1,12 +1,13 @@
 """vLLM's AsyncLLM and nothing else, in a process of its own: what the server is compared with.
 
-The engine is started by the function that the Generator uses, and is fed token ids that the Generator's prompt
-builder made, so that both sides do the same work in the same engine.
+The engine is the Generator's own, with its settings, prompt builder and sampling parameters, but requests go
+straight to AsyncLLM: both sides do the same work in the same engine.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import multiprocessing
 import os
 import time
@@ -25,11 +26,7 @@ from multimodal.config import GeneratorArgs
 from multimodal.types import GenerateRequest, PromptMessage, Role, Sampling, TextPart
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-    from vllm import SamplingParams
-    from vllm.v1.engine.async_llm import AsyncLLM
-
-    from multimodal.generation.prompt import PromptBuilder
+    from multimodal.generation.engine import VllmEngine
 
 BUSY_WHEN_IDLE_CORES = 0.05
 """An engine that uses more than this while it waits is stopped during the server's turns."""
@@ -40,7 +37,9 @@ _END_S = 30.0
 class BareEngine:
     """The engine's process, driven from here. Entering it boots the engine: tens of seconds."""
 
-    def __init__(self, model: Path, args: GeneratorArgs, *, max_tokens: int, niceness: int, log: Path) -> None:
+    def __init__(
+        self, model: Path, args: GeneratorArgs, *, max_tokens: int, niceness: int, log: Path
+    ) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(
@@ -75,8 +74,10 @@ class BareEngine:
         return self._pauses
 
     def processes(self) -> list[psutil.Process]:
-        """The process and those that vLLM started."""
-        return processes.tree(psutil.Process(self._process.pid))
+        """The process and those that vLLM started; empty once it has ended."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return processes.tree(psutil.Process(self._process.pid))
+        return []
 
     def run(self, streams: Streams) -> list[Answer]:
         """One turn; blocks. Raises RuntimeError when the process has ended."""
@@ -125,18 +126,10 @@ def _main(
 
 async def _serve(connection: Connection, model: Path, args: GeneratorArgs, max_tokens: int) -> None:
     """Answer turns until the other end is closed."""
-    from multimodal.generation import engine as generator
-    from multimodal.generation.prompt import PromptBuilder, PromptStyle
+    from multimodal.generation.engine import VllmEngine
 
-    engine = generator._start(model, args)
-    tokenizer = cast("PreTrainedTokenizerBase", engine.get_tokenizer())
-    style = PromptStyle(
-        image_placeholder=args.image_placeholder,
-        system_prompt=args.system_prompt,
-        media_system_prompt=args.media_system_prompt,
-    )
-    builder = PromptBuilder(generator.HfTokenizer(tokenizer), style)
-    asker = _Asker(engine, builder, args, max_tokens)
+    engine = VllmEngine(model, args)
+    asker = _Asker(engine, args, max_tokens)
     try:
         connection.send(None)
         while True:
@@ -146,19 +139,18 @@ async def _serve(connection: Connection, model: Path, args: GeneratorArgs, max_t
     except EOFError:
         return
     finally:
-        engine.shutdown()
+        engine.close()
 
 
 class _Asker:
-    """Asks the engine."""
+    """Asks AsyncLLM. Looks inside VllmEngine, whose own `generate` is part of what is compared."""
 
-    def __init__(
-        self, engine: AsyncLLM, builder: PromptBuilder, args: GeneratorArgs, max_tokens: int
-    ) -> None:
-        self._engine = engine
-        self._builder = builder
-        self._args = args
-        self._max_tokens = max_tokens
+    def __init__(self, engine: VllmEngine, args: GeneratorArgs, max_tokens: int) -> None:
+        self._async_llm = engine._engine
+        self._builder = engine._prompts
+        self._budget_tokens = args.max_model_len - max_tokens
+        self._wanted = Sampling(max_tokens=max_tokens, temperature=0.0, ignore_eos=True)
+        self._sampling = engine._sampling(self._wanted, max_tokens)
         self._token_ids: dict[str, list[int]] = {}
 
     def prepare(self, prompts: Sequence[str]) -> None:
@@ -167,32 +159,21 @@ class _Asker:
 
     def _build(self, prompt: str) -> list[int]:
         message = PromptMessage(role=Role.USER, parts=(TextPart(text=prompt),))
-        request = GenerateRequest(messages=(message,), sampling=Sampling())
-        return self._builder.build(request, (), self._args.max_model_len - self._max_tokens).token_ids
-
-    def _sampling(self) -> SamplingParams:
-        """What the Generator makes of the request that `HttpAsker` sends."""
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
-
-        return SamplingParams(
-            max_tokens=self._max_tokens,
-            temperature=0.0,
-            repetition_penalty=self._args.default_repetition_penalty,
-            ignore_eos=True,
-            output_kind=RequestOutputKind.DELTA,
-        )
+        request = GenerateRequest(messages=(message,), sampling=self._wanted)
+        return self._builder.build(request, (), self._budget_tokens).token_ids
 
     async def ask(self, prompt: str) -> Answer:
         """One prepared prompt."""
         from vllm.inputs import TokensPrompt
 
-        inputs = TokensPrompt(prompt_token_ids=self._token_ids[prompt], cache_salt="benchmark")
+        token_ids = self._token_ids[prompt]
+        # The salt is the server's tenant there: without one, prefix cache keys would be cheaper here.
+        inputs = TokensPrompt(prompt_token_ids=token_ids, cache_salt="benchmark")
         texts: list[str] = []
         arrivals_s: list[float] = []
         completion_tokens = cached_tokens = 0
         sent_s = now_s = time.perf_counter()
-        async for output in self._engine.generate(inputs, self._sampling(), uuid.uuid4().hex):
+        async for output in self._async_llm.generate(inputs, self._sampling, uuid.uuid4().hex):
             now_s = time.perf_counter()
             choice = output.outputs[0]
             completion_tokens += len(choice.token_ids)
@@ -205,7 +186,7 @@ class _Asker:
             arrivals_s=tuple(arrivals_s),
             ended_s=now_s,
             text="".join(texts),
-            prompt_tokens=len(self._token_ids[prompt]),
+            prompt_tokens=len(token_ids),
             completion_tokens=completion_tokens,
             cached_tokens=cached_tokens,
         )

@@ -8,7 +8,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -16,6 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import typer
+from rich.console import Console
+
+from multimodal.errors import ConfigError
 
 RESULTS = Path(__file__).parent / "results"
 """Ignored by git."""
@@ -68,6 +72,15 @@ def percentile(values: Sequence[float], percent: float) -> float:
 def median(values: Sequence[float]) -> float:
     """The 50th percentile."""
     return percentile(values, 50)
+
+
+def run(command: Callable[..., None]) -> None:
+    """Run a benchmark's command line; what the user must change is said in one sentence."""
+    try:
+        typer.run(command)
+    except (ConfigError, RuntimeError) as error:
+        Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        raise SystemExit(1) from error
 
 
 def write_results(name: str, results: Mapping[str, object], folder: Path = RESULTS) -> Path:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, TypedDict
+from typing import Annotated, Literal, TypeAlias, TypedDict, get_args
 
 import aiohttp
 import psutil
@@ -18,7 +18,7 @@ from rich.table import Table
 
 from benchmarks import processes
 from benchmarks.bare import BareEngine
-from benchmarks.common import RESULTS, Ratio, median, ratio_of_medians, write_results
+from benchmarks.common import RESULTS, Ratio, median, ratio_of_medians, run, write_results
 from benchmarks.load import Answer, HttpAsker, Metrics, PromptSource, Streams, measure, run_turn
 from multimodal.config import GeneratorArgs, home
 from multimodal.models.refs import resolve
@@ -29,7 +29,8 @@ SETTLE_S = 0.5
 
 REQUEST_TIMEOUT_S = 600.0
 
-METRICS = ("ttft_ms", "itl_p50_ms", "itl_p99_ms", "tpot_ms", "tokens_per_s")
+MetricName: TypeAlias = Literal["ttft_ms", "itl_p50_ms", "itl_p99_ms", "tpot_ms", "tokens_per_s"]
+METRICS: tuple[MetricName, ...] = get_args(MetricName)
 
 console = Console()
 
@@ -145,30 +146,15 @@ def check_same_work(served: Sequence[Answer], direct: Sequence[Answer], max_toke
 
 def summarise(streams: int, pairs: list[Pair]) -> Summary:
     """Ratios of medians first, absolute medians second."""
-    ratios = {name: _ratio(name, pairs) for name in METRICS}
+    http = {name: [pair["http"][name] for pair in pairs] for name in METRICS}
+    bare = {name: [pair["bare"][name] for pair in pairs] for name in METRICS}
     return Summary(
         streams=streams,
-        ratios={name: asdict(ratio) for name, ratio in ratios.items()},
-        http={name: median(_column(name, [pair["http"] for pair in pairs])) for name in METRICS},
-        bare={name: median(_column(name, [pair["bare"] for pair in pairs])) for name in METRICS},
+        ratios={name: asdict(ratio_of_medians(http[name], bare[name])) for name in METRICS},
+        http={name: median(http[name]) for name in METRICS},
+        bare={name: median(bare[name]) for name in METRICS},
         pairs=pairs,
     )
-
-
-def _ratio(name: str, pairs: Sequence[Pair]) -> Ratio:
-    ours = _column(name, [pair["http"] for pair in pairs])
-    return ratio_of_medians(ours, _column(name, [pair["bare"] for pair in pairs]))
-
-
-def _column(name: str, metrics: Sequence[Metrics]) -> list[float]:
-    columns = {
-        "ttft_ms": [one["ttft_ms"] for one in metrics],
-        "itl_p50_ms": [one["itl_p50_ms"] for one in metrics],
-        "itl_p99_ms": [one["itl_p99_ms"] for one in metrics],
-        "tpot_ms": [one["tpot_ms"] for one in metrics],
-        "tokens_per_s": [one["tokens_per_s"] for one in metrics],
-    }
-    return columns[name]
 
 
 async def compare(args: GeneratorArgs, options: Options) -> dict[str, object]:
@@ -191,12 +177,13 @@ async def compare(args: GeneratorArgs, options: Options) -> dict[str, object]:
         log=RESULTS / "bare-engine.log",
     )
     timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
-    async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
+    async with aiohttp.ClientSession(timeout=timeout, connector=_connector()) as session:
         with bare:
             boot_s = time.perf_counter() - started_s
             http = HttpAsker(session, options.url, args.served_name, options.max_tokens)
             comparison = Comparison(http, bare, server, options)
             summaries = [await comparison.at(count) for count in options.streams]
+            show(summaries)
             return {
                 "options": asdict(options),
                 "engine": args.model_dump(mode="json"),
@@ -206,6 +193,11 @@ async def compare(args: GeneratorArgs, options: Options) -> dict[str, object]:
                 "bare_paused": bare.pauses,
                 "summaries": summaries,
             }
+
+
+def _connector() -> aiohttp.TCPConnector:
+    """Connections stay open while the other side runs."""
+    return aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
 
 
 def show(summaries: Sequence[Summary]) -> None:
@@ -251,4 +243,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

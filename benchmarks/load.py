@@ -6,8 +6,9 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeAlias, TypedDict, cast
 
 import aiohttp
@@ -17,11 +18,7 @@ from benchmarks.common import median, percentile
 Streams: TypeAlias = Sequence[Sequence[str]]
 """For each concurrent stream, the prompts that it sends one after the other."""
 
-_WORDS = (
-    "river stone market window letter garden winter engine silver paper morning harbour bridge candle forest "
-    "music doctor valley yellow basket teacher island copper summer kitchen mirror orange station blanket "
-    "thunder village pencil button castle ladder feather pocket meadow lantern bottle"
-).split()
+_SYLLABLES = ("ba", "con", "der", "fil", "gor", "lam", "mer", "nu", "pel", "rin", "sto", "tar", "vi", "zen")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +51,7 @@ class Metrics(TypedDict):
 
 
 class PromptSource:
-    """Prompts that share no prefix beyond what the chat template puts before them."""
+    """Prompts that differ from their first words on: no prefix cache finds one in another."""
 
     def __init__(self, seed: int, words: int) -> None:
         self._random = random.Random(seed)
@@ -65,12 +62,12 @@ class PromptSource:
         return [[self._prompt() for _ in range(rounds)] for _ in range(count)]
 
     def _prompt(self) -> str:
-        note = " ".join(self._random.choices(_WORDS, k=self._words))
-        return f"Note {self._random.getrandbits(64):016x}: {note}. Write a story with these words."
+        note = " ".join("".join(self._random.choices(_SYLLABLES, k=2)) for _ in range(self._words))
+        return f"{note}\n\nThese are names. Write a long story about some of them."
 
 
 async def run_turn(ask: Callable[[str], Awaitable[Answer]], streams: Streams) -> list[Answer]:
-    """All streams at once, each asking its prompts one after the other; answers in the order of the prompts."""
+    """All streams at once, each asking its prompts one by one. Answers are in the order of the prompts."""
 
     async def stream(prompts: Sequence[str]) -> list[Answer]:
         return [await ask(prompt) for prompt in prompts]
@@ -82,7 +79,7 @@ async def run_turn(ask: Callable[[str], Awaitable[Answer]], streams: Streams) ->
 
 def measure(answers: Sequence[Answer]) -> Metrics:
     """Raises ValueError when an answer has no text, or none has two pieces of it."""
-    gaps_s = [later - sooner for one in answers for sooner, later in _neighbours(one.arrivals_s)]
+    gaps_s = [later - sooner for one in answers for sooner, later in pairwise(one.arrivals_s)]
     duration_s = max(one.ended_s for one in answers) - min(one.sent_s for one in answers)
     if not all(one.arrivals_s for one in answers):
         raise ValueError("An answer had no text.")
@@ -93,10 +90,6 @@ def measure(answers: Sequence[Answer]) -> Metrics:
         tpot_ms=1e3 * median([_per_token_s(one) for one in answers]),
         tokens_per_s=sum(one.completion_tokens for one in answers) / duration_s,
     )
-
-
-def _neighbours(values: Sequence[float]) -> Iterator[tuple[float, float]]:
-    return zip(values, values[1:], strict=False)
 
 
 def _per_token_s(answer: Answer) -> float:

@@ -15,6 +15,8 @@ class MediaLoader(ReportsMetrics):
 
     def __init__(self, args: AppArgs, make: Callable[[AppArgs], LoaderBackend]) -> None:
         self._backend = make(args)
+        # On the thread of the event loop, which stays: decoders end with the thread that started them.
+        self._backend.start()
 
     async def load(self, ctx: RequestContext, source: MediaSource) -> Media:
         """Decode one medium. The result stays in the object store until its request is over."""

@@ -137,6 +137,10 @@ class LoaderBackend(Protocol):
         """Decode, or raise InvalidMedia, UnsupportedMedia, MediaTooLarge or DeadlineExceeded."""
         ...
 
+    def start(self) -> None:
+        """Start the workers, so that the first request need not wait for them."""
+        ...
+
     async def close(self) -> None:
         """End every worker."""
         ...

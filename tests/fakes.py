@@ -72,6 +72,9 @@ class FakeLoader:
             raise InvalidMedia("This medium is damaged. Send it again.", param=source.param)
         return decoded(source)
 
+    def start(self) -> None:
+        """Nothing to start."""
+
     async def close(self) -> None:
         """Nothing runs."""
 

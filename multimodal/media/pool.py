@@ -50,7 +50,7 @@ class DecoderPool:
         """Process ids of the workers."""
         return [worker.pid for worker in (*self._idle, *self._busy)]
 
-    async def start(self) -> None:
+    def start(self) -> None:
         """Start all workers now instead of with the first request. Does not wait until they are ready."""
         missing = self._args.workers - len(self.pids)
         self._idle += [self._spawn() for _ in range(missing)]

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, TracebackType
 from typing import Protocol
 
 import httpx
@@ -25,6 +24,7 @@ from multimodal.serving import checks, config_file, processes
 from multimodal.serving.config_file import ServeConfig
 from multimodal.serving.ray_dashboard import Progress, RayDashboard
 from multimodal.serving.run_folder import RunFolder
+from multimodal.serving.stop_signals import StopSignals
 
 SERVE_RUN = (sys.executable, "-m", "deployments.serve_run")
 """`serve run`; takes the configuration and the dashboard's port."""
@@ -211,41 +211,6 @@ def child_environment(plan: Plan, scratch: Path) -> dict[str, str]:
         "VLLM_HOST_IP": "127.0.0.1",
         "GLOO_SOCKET_IFNAME": "lo",
     }
-
-
-class StopSignals:
-    """SIGINT, SIGTERM and SIGHUP ask to stop; the second one insists."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._previous: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {}
-
-    @property
-    def requested(self) -> bool:
-        """Somebody asked."""
-        return self._count > 0
-
-    def insisted(self) -> bool:
-        """Somebody asked again."""
-        return self._count > 1
-
-    def __enter__(self) -> StopSignals:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            previous = signal.getsignal(number)
-            if number is signal.SIGHUP and previous == signal.SIG_IGN:
-                continue  # nohup: this terminal's end is not ours
-            self._previous[number] = previous
-            signal.signal(number, self._count_one)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for number, previous in self._previous.items():
-            signal.signal(number, previous)
-
-    def _count_one(self, number: int, frame: FrameType | None) -> None:
-        self._count += 1
 
 
 def _until_ready(server: Server, stop: StopSignals, view: View) -> str | None:

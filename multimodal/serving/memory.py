@@ -13,7 +13,7 @@ _OWN_CGROUP = Path("/proc/self/cgroup")
 
 def available_bytes() -> int:
     """Memory that can be taken without swapping, bytes."""
-    return min(psutil.virtual_memory().available, *_limits(_own_cgroup()))
+    return min([psutil.virtual_memory().available, *_limits(_own_cgroup())])
 
 
 def address_space_bytes() -> int | None:

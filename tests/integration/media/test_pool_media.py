@@ -26,7 +26,7 @@ async def pool() -> AsyncIterator[DecoderPool]:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv(SECRET, "hush")
         made = DecoderPool(Limits(), LoaderArgs(workers=2))
-        await made.start()
+        made.start()
     yield made
     await made.close()
 

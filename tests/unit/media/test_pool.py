@@ -247,9 +247,9 @@ async def test_many_requests_share_few_workers(pair: DecoderPool) -> None:
 
 
 async def test_start_brings_up_all_workers(pair: DecoderPool) -> None:
-    await pair.start()
+    pair.start()
     assert len(pair.pids) == 2
-    await pair.start()
+    pair.start()
     assert len(pair.pids) == 2
 
 
@@ -276,7 +276,7 @@ async def test_too_many_bytes_cost_no_worker() -> None:
 
 async def test_close_ends_workers_and_requests_in_flight(tmp_path: Path) -> None:
     pool = make_pool(workers=2)
-    await pool.start()
+    pool.start()
     hangs = tmp_path / "hangs"
     tasks = [asyncio.create_task(load(pool, f"hang {hangs}")) for _ in range(3)]
     await until(hangs.exists)

@@ -168,9 +168,8 @@ def test_a_background_server_ends_with_the_process_that_started_it(workspace: Fa
         "    print(server.pid, flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", script], env=os.environ | workspace.env, stdout=subprocess.PIPE
-    )
+    env = os.environ | workspace.env | {"TMPDIR": str(workspace.home.parent)}  # nobody is left to clean up
+    run = subprocess.run([sys.executable, "-c", script], env=env, stdout=subprocess.PIPE)
     deadline = time.monotonic() + PATIENCE_S
     while psutil.pid_exists(int(run.stdout)) and time.monotonic() < deadline:
         time.sleep(0.05)
