@@ -24,13 +24,16 @@ from multimodal.config import GeneratorArgs, home
 from multimodal.models.refs import resolve
 from multimodal.serving import config_file
 
-SETTLE_S = 0.5
-"""Between turns, so that the end of one is not in the next."""
+SETTLE_S = 2.0
+"""Between turns: vLLM's processes poll for 1 s after their last step (`SpinCondition.busy_loop_s`)."""
 
 REQUEST_TIMEOUT_S = 600.0
 
 MetricName: TypeAlias = Literal["ttft_ms", "itl_p50_ms", "itl_p99_ms", "tpot_ms", "tokens_per_s"]
 METRICS: tuple[MetricName, ...] = get_args(MetricName)
+
+_IdleName: TypeAlias = Literal["server_idle_cores", "bare_idle_cores"]
+IDLE: tuple[_IdleName, ...] = get_args(_IdleName)
 
 console = Console()
 
@@ -211,6 +214,21 @@ def show(summaries: Sequence[Summary]) -> None:
             ratio = Ratio(**summary["ratios"][name])
             table.add_row(name, str(ratio), f"{summary['http'][name]:.1f}", f"{summary['bare'][name]:.1f}")
         console.print(table)
+        pairs = summary["pairs"]
+        server, bare = (median([pair[side] for pair in pairs]) for side in IDLE)
+        same = min(pair["same_answers"] for pair in pairs)
+        console.print(
+            f"Cores used while the other side ran: server {server:.2f}, bare {bare:.2f}. "
+            f"Equal answers: at least {same:.0%} of a turn.\n"
+        )
+
+
+def parse_counts(text: str) -> tuple[int, ...]:
+    """Positive numbers between commas. Raises typer.BadParameter."""
+    numbers = text.split(",")
+    if not all(number.strip().isdecimal() and int(number) > 0 for number in numbers):
+        raise typer.BadParameter(f"{text!r} is not a list of numbers such as 1,16", param_hint="--streams")
+    return tuple(int(number) for number in numbers)
 
 
 def main(
@@ -222,7 +240,7 @@ def main(
     pairs: Annotated[int, typer.Option(min=1, help="Turns of each side.")] = 5,
     rounds: Annotated[int, typer.Option(min=1, help="Requests of each stream in a turn.")] = 3,
     max_tokens: Annotated[int, typer.Option(min=2, help="Tokens of each answer.")] = 128,
-    prompt_words: Annotated[int, typer.Option(min=1, help="Words of each prompt.")] = 64,
+    prompt_words: Annotated[int, typer.Option(min=1, help="Words of each prompt; 3 tokens each.")] = 16,
     seed: Annotated[int | None, typer.Option(help="Of the prompts; default: a new one.")] = None,
 ) -> None:
     """Compare a running server with bare vLLM: pairs of turns on the same prompts, one side at a time."""
@@ -231,7 +249,7 @@ def main(
         raise typer.BadParameter("it does not configure this graph", param_hint="--config")
     options = Options(
         url=url,
-        streams=tuple(int(count) for count in streams.split(",")),
+        streams=parse_counts(streams),
         pairs=pairs,
         rounds=rounds,
         max_tokens=max_tokens,

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated
 
 import aiohttp
 import httpx
@@ -22,6 +22,7 @@ from benchmarks.common import median, run, write_results
 from benchmarks.load import Answer, HttpAsker
 from multimodal.serving import config_file
 from multimodal.serving.background import free_port
+from multimodal.serving.checks import check_port
 from multimodal.serving.launcher import READY_TIMEOUT_S
 
 POLL_S = 0.1
@@ -70,12 +71,14 @@ class Launch:
         """Seconds since the launch."""
         return time.perf_counter() - self.started_s
 
-    def read(self) -> None:
+    def read(self, output: IO[str]) -> None:
         """Collect lines until the output ends."""
-        for line in self.process.stdout or ():
-            phase = Phase(at_s=self.age_s(), line=line.rstrip())
-            self.phases.append(phase)
-            console.print(f"{phase.at_s:7.1f} s  {phase.line}", markup=False, highlight=False, soft_wrap=True)
+        with output:
+            for line in output:
+                phase = Phase(at_s=self.age_s(), line=line.rstrip())
+                self.phases.append(phase)
+                text = f"{phase.at_s:7.1f} s  {phase.line}"
+                console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def output(self) -> str:
         """All lines so far."""
@@ -95,7 +98,8 @@ def launch(command: Sequence[str], changes: Mapping[str, str]) -> Launch:
         errors="replace",
     )
     launched = Launch(process, started_s)
-    threading.Thread(target=launched.read, daemon=True).start()
+    if process.stdout is not None:
+        threading.Thread(target=launched.read, args=(process.stdout,), daemon=True).start()
     return launched
 
 
@@ -139,7 +143,8 @@ def stop(launched: Launch) -> float:
 
 
 def measure(command: Sequence[str], port: int, dashboard_port: int, model: str) -> Startup:
-    """Start, ask, stop."""
+    """Start, ask, stop. Raises ConfigError when the port is taken, RuntimeError when the server fails."""
+    check_port("127.0.0.1", port)  # else whatever listens there would be ready at once
     url = f"http://127.0.0.1:{port}"
     launched = launch(command, environment(port, dashboard_port))
     try:

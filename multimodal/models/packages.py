@@ -12,6 +12,7 @@ import sys
 import zipfile
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 from multimodal.errors import ConfigError
@@ -30,7 +31,7 @@ def download_wheel(requirement: str, folder: Path, on_bytes: Callable[[int, int]
     `on_bytes` gets (done, total). Raises ConfigError when there is no such wheel or the index is down.
     """
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"]
-    command += ["--disable-pip-version-check", "--progress-bar", "raw", "-d", str(folder), requirement]
+    command += ["--disable-pip-version-check", "--progress-bar", _progress_style(), "-d", str(folder), requirement]
     status, output = _run(command, on_bytes)
     wheels = list(folder.glob("*.whl"))
     if status != 0 or len(wheels) != 1:
@@ -41,6 +42,12 @@ def download_wheel(requirement: str, folder: Path, on_bytes: Callable[[int, int]
             "Check the network and the package index that pip is set up for."
         )
     return wheels[0]
+
+
+def _progress_style() -> str:
+    """pip tells its progress to programs since 24.1; older ones are silent until they are done."""
+    major, minor = (int(part) for part in version("pip").split(".")[:2])
+    return "raw" if (major, minor) >= (24, 1) else "off"
 
 
 def extract(wheel: Path, files: Iterable[WheelFile], folder: Path, on_bytes: Callable[[int], None]) -> None:

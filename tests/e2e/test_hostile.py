@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator
 
 import httpx
@@ -75,7 +76,13 @@ def test_everything_listens_on_loopback_only(server: RunningServer) -> None:
         if connection.status == psutil.CONN_LISTEN
     ]
     assert listening
-    assert [one for one in listening if one[1] not in ("127.0.0.1", "::1")] == []
+    assert [one for one in listening if not _is_loopback(one[1])] == []
+
+
+def _is_loopback(ip: str) -> bool:
+    address = ipaddress.ip_address(ip)
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 def test_pages_of_other_sites_cannot_use_it_through_a_browser(http: httpx.Client) -> None:

@@ -1,4 +1,4 @@
-"""What the pages promise: every command is marked for the test that runs it, and every name in them exists."""
+"""What the pages promise: every command is marked for the test that runs it, and what they name exists."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ from tests.readme import PYTHON, SHELL, Block, Marker, readme_blocks
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "deployments" / "README.md"]
-BLOCKS = [pytest.param(block, id=f"{page.parent.name}-{block.line}") for page in PAGES for block in readme_blocks(page)]
+BLOCKS = [
+    pytest.param(block, id=f"{page.parent.name}-{block.line}")
+    for page in PAGES
+    for block in readme_blocks(page)
+]
 COMMANDS = [param for param in BLOCKS if isinstance(param.values[0], Block) and param.values[0].is_command]
 
 
@@ -33,7 +37,9 @@ def page(folder: Path, *lines: str) -> Path:
 @pytest.mark.parametrize("block", COMMANDS)
 def test_every_command_in_the_pages_is_marked(block: Block) -> None:
     assert block.marker is not None, f"line {block.line}: put <!-- test: run --> or skip before it"
-    assert (block.reason is not None) == (block.marker is Marker.SKIP), f"line {block.line}: reasons are for skip"
+    assert (block.reason is not None) == (block.marker is Marker.SKIP), (
+        f"line {block.line}: reasons are for skip"
+    )
 
 
 @pytest.mark.parametrize("block", COMMANDS)

@@ -23,6 +23,9 @@ from tests.integration.graph.backends import FAKES
 from tests.integration.graph.local import answer, question, running
 from tests.integration.graph.test_graph import picture, words
 
+# Here vLLM runs in the process of the tests, and it and torch warn about their own parts.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
 ENGINE = GeneratorArgs(max_model_len=2048, kv_cache_bytes=256 * 1024 * 1024, max_num_seqs=8)
 
 
