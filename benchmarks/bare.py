@@ -118,6 +118,8 @@ def _main(
     with log.open("wb") as stream:
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)
+    # The server has a session of its own too: Linux shares the processor out by session first (autogroup).
+    os.setsid()
     os.nice(max(0, niceness - os.nice(0)))
     # As `multimodal serve` does: nothing listens on other interfaces than loopback.
     os.environ.update(VLLM_HOST_IP="127.0.0.1", GLOO_SOCKET_IFNAME="lo")
@@ -136,7 +138,7 @@ async def _serve(connection: Connection, model: Path, args: GeneratorArgs, max_t
             streams: Streams = await asyncio.to_thread(connection.recv)
             asker.prepare([prompt for prompts in streams for prompt in prompts])
             connection.send(await run_turn(asker.ask, streams))
-    except EOFError:
+    except (EOFError, BrokenPipeError):
         return
     finally:
         engine.close()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+
 from fastapi import FastAPI
 
+from deployments.batching import in_replica
 from deployments.graph import Graph, Handle
 from deployments.replica import ReportsMetrics
 from multimodal.api.app import create_app
@@ -27,6 +30,8 @@ class Gateway(ReportsMetrics):
         generator: Handle,
         vision_tower: Handle | None = None,
     ) -> None:
+        if in_replica():
+            _log_to_stderr()
         self._args = args
         graph = Graph(
             media_loader=media_loader,
@@ -44,3 +49,14 @@ class Gateway(ReportsMetrics):
     def __serve_build_asgi_app__(self) -> FastAPI:
         # Serve's proxy sends the request id itself.
         return create_app(lambda: self._assistant, self._args, send_request_id=False)
+
+
+def _log_to_stderr() -> None:
+    """One JSON object for each request, as the API wrote it, where Ray collects the output of replicas."""
+    logger = logging.getLogger("multimodal")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)

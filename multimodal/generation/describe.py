@@ -40,8 +40,8 @@ NO_SOUND = "The video has no sound."
 
 
 def _picture_line(width: int, height: int, colours: str) -> str:
-    size = f"The picture is {width} x {height} pixels."
-    return f"{size} Its colours are {colours}." if colours else size
+    size = f"A picture of {width} x {height} pixels"
+    return f"{size} with the colours {colours}." if colours else f"{size}."
 
 
 def _text_line(quotes: str) -> str:
@@ -53,12 +53,12 @@ def _more_text_line(quotes: str) -> str:
 
 
 def _recording_line(seconds: float) -> str:
-    return f"The recording is {_number(seconds)} seconds long."
+    return f"A recording of {_number(seconds)} seconds."
 
 
 def _video_line(seconds: float, scenes: int, width: int, height: int) -> str:
     count = "1 scene" if scenes == 1 else f"{scenes} scenes"
-    return f"The video is {_number(seconds)} seconds long, {width} x {height} pixels, and has {count}."
+    return f"A video of {_number(seconds)} seconds, {width} x {height} pixels, with {count}."
 
 
 def _heard_line(start_s: float, end_s: float, quote: str) -> str:
@@ -102,7 +102,7 @@ def _quote(text: str) -> str:
 
 def describe_image(param: str, features: ImageFeatures, text: ImageText | None) -> MediaPart:
     """A picture: size, colours, what is written in it. `text` is None where nobody looked for any."""
-    colours = ", ".join(colour.name for colour in features.colours)
+    colours = " and ".join(colour.name for colour in features.colours)
     lines = [_picture_line(features.width, features.height, colours)]
     if text is not None:
         first, *more = _quotes(text) or [""]

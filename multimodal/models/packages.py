@@ -31,7 +31,14 @@ def download_wheel(requirement: str, folder: Path, on_bytes: Callable[[int, int]
     `on_bytes` gets (done, total). Raises ConfigError when there is no such wheel or the index is down.
     """
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"]
-    command += ["--disable-pip-version-check", "--progress-bar", _progress_style(), "-d", str(folder), requirement]
+    command += [
+        "--disable-pip-version-check",
+        "--progress-bar",
+        _progress_style(),
+        "-d",
+        str(folder),
+        requirement,
+    ]
     status, output = _run(command, on_bytes)
     wheels = list(folder.glob("*.whl"))
     if status != 0 or len(wheels) != 1:

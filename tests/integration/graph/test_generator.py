@@ -14,8 +14,8 @@ from ray import serve
 from safetensors import safe_open
 
 from deployments.app import build
+from deployments.backends import make_generator
 from multimodal.config import AppArgs, GeneratorArgs, home
-from multimodal.generation.engine import VllmEngine
 from multimodal.models.refs import resolve
 from multimodal.stages import GeneratorBackend
 from multimodal.types import GeneratorEmbedding, Image, ImageFeatures, RequestContext
@@ -44,27 +44,28 @@ class WordTower:
 SCENES = ("a red apple on a wooden table", "a black dog in the snow")
 
 
-@pytest.fixture(scope="module")
-def engine() -> Iterator[VllmEngine]:
-    engine = VllmEngine(_model(), ENGINE)
-    yield engine
-    engine.close()
+STARTED: list[GeneratorBackend] = []
+
+
+def start_engine(args: AppArgs) -> GeneratorBackend:
+    """Runs in the graph, and is named rather than copied when the graph is built."""
+    STARTED.append(make_generator(args))
+    return STARTED[-1]
 
 
 @pytest.fixture(scope="module")
-def client(engine: VllmEngine) -> Iterator[httpx.AsyncClient]:
+def client() -> Iterator[httpx.AsyncClient]:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(_model(), local_files_only=True)
     tokens = {scene: tokenizer.encode(scene, add_special_tokens=False) for scene in SCENES}
     tower = serve.deployment(name="VisionTower")(WordTower).bind(_word_embeddings(), tokens)
 
-    def generator(args: AppArgs) -> GeneratorBackend:
-        return engine
-
-    app = build(AppArgs(generator=ENGINE), replace(FAKES, generator=generator), tower)
+    app = build(AppArgs(generator=ENGINE), replace(FAKES, generator=start_engine), tower)
     with running(app, "engine") as client:
         yield client
+    for engine in STARTED:
+        engine.close()
 
 
 def _model() -> Path:

@@ -51,7 +51,7 @@ async def test_every_kind_of_media_reaches_the_generator_through_its_encoder(
 ) -> None:
     said = answer(await chat(client, picture(b"one"), sound(b"two"), clip(b"three"), words("what is it?")))
     for expected in (
-        "Its colours are",
+        "with the colours",
         "The recording is silent",
         "Nobody speaks in the video",
         "what is it?",

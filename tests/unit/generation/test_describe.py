@@ -26,7 +26,7 @@ def test_a_picture_is_described_by_its_size_and_colours_then_its_text() -> None:
     )
     assert (part.kind, part.param) == (MediaKind.IMAGE, "messages.0.content.1")
     assert part.lines == (
-        "The picture is 640 x 320 pixels. Its colours are white, blue.",
+        "A picture of 640 x 320 pixels with the colours white and blue.",
         'The text in the picture says "TOTAL 42 EUR".',
     )
 
@@ -37,7 +37,7 @@ def test_a_picture_without_text_says_so() -> None:
 
 def test_nothing_is_said_about_text_that_nobody_looked_for() -> None:
     lines = describe_image("p", picture(("red", 1.0)), None).lines
-    assert lines == ("The picture is 640 x 320 pixels. Its colours are red.",)
+    assert lines == ("A picture of 640 x 320 pixels with the colours red.",)
 
 
 def test_pieces_in_one_row_are_quoted_as_one_line() -> None:
@@ -84,14 +84,14 @@ def test_speech_is_quoted_with_its_times() -> None:
     )
     assert (part.kind, part.param) == (MediaKind.AUDIO, "a")
     assert part.lines == (
-        "The recording is 10 seconds long.",
+        "A recording of 10 seconds.",
         'From 0 to 2.4 seconds, the speaker says "The meeting starts at nine.".',
         'From 3 to 4 seconds, the speaker says "Bye!".',
     )
 
 
 def test_a_recording_in_which_nobody_speaks_says_so() -> None:
-    assert describe_audio("a", transcript()).lines == ("The recording is 10 seconds long.", NO_SPEECH)
+    assert describe_audio("a", transcript()).lines == ("A recording of 10 seconds.", NO_SPEECH)
     assert describe_audio("a", transcript(segment("  ", 0, 1))).lines[1] == NO_SPEECH
 
 
@@ -111,7 +111,7 @@ def test_each_scene_says_what_is_on_the_screen_and_what_is_said_meanwhile() -> N
     part = describe_video("v", features)
     assert (part.kind, part.param) == (MediaKind.VIDEO, "v")
     assert part.lines == (
-        "The video is 10 seconds long, 640 x 360 pixels, and has 2 scenes.",
+        "A video of 10 seconds, 640 x 360 pixels, with 2 scenes.",
         'Scene 1, from 0 to 3.3 seconds: the screen is mostly red and says "CHAPTER ONE". '
         'The speaker says "Welcome to the show.".',
         'Scene 2, from 3.3 to 6.7 seconds: the screen is green and white and says "CHAPTER TWO". '
