@@ -60,18 +60,36 @@ def cpu_s(processes: Iterable[psutil.Process]) -> float:
     return total
 
 
-class CpuMeter:
-    """Cores that some processes keep busy, on average, from its start to `cores()`."""
+def niceness(processes: Iterable[psutil.Process]) -> int:
+    """The highest of some processes, 0 without any."""
+    found = 0
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found = max(found, int(process.nice()))
+    return found
 
-    def __init__(self, processes: Sequence[psutil.Process]) -> None:
+
+class CpuMeter:
+    """Cores kept busy, on average, from its start to `cores()`: by some processes, or by all the machine."""
+
+    def __init__(self, processes: Sequence[psutil.Process] | None) -> None:
         self._processes = processes
         self._started_s = time.perf_counter()
-        self._cpu_s = cpu_s(processes)
+        self._cpu_s = self._read_s()
 
     def cores(self) -> float:
         """CPU seconds for each second."""
-        used_s = cpu_s(self._processes) - self._cpu_s
-        return max(0.0, used_s) / (time.perf_counter() - self._started_s)
+        return max(0.0, self._read_s() - self._cpu_s) / (time.perf_counter() - self._started_s)
+
+    def _read_s(self) -> float:
+        return machine_cpu_s() if self._processes is None else cpu_s(self._processes)
+
+
+def machine_cpu_s() -> float:
+    """CPU time of everything since the machine started, seconds."""
+    times = psutil.cpu_times()
+    # Each is separate on Linux: `user` is without processes of lower priority, as Ray's workers are.
+    return times.user + times.nice + times.system + times.irq + times.softirq + times.steal
 
 
 def idle_cores(processes: Sequence[psutil.Process], seconds: float = IDLE_CHECK_S) -> float:

@@ -53,8 +53,13 @@ class RayDashboard:
         """How far the graph is; None while Ray itself cannot say."""
         headers = {"Authorization": f"Bearer {read_token(self._env)}"}
         try:
+            # Plain HTTP: without `verify`, every call would load all certificates of this machine.
             answer = httpx.get(
-                f"{self.url}/api/serve/applications/", headers=headers, timeout=_TIMEOUT_S, trust_env=False
+                f"{self.url}/api/serve/applications/",
+                headers=headers,
+                timeout=_TIMEOUT_S,
+                trust_env=False,
+                verify=False,
             )
             details = _Details.model_validate_json(answer.raise_for_status().content)
         except (httpx.HTTPError, ValidationError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from deployments.backends import Backends
 from multimodal.config import AppArgs
-from multimodal.encoders.fakes import FakeAudioEncoder, FakeImageEncoder, FakeReader, FakeTextEncoder
 from multimodal.stages import (
     AudioBackend,
     GeneratorBackend,
@@ -13,6 +12,7 @@ from multimodal.stages import (
     ReaderBackend,
     TextBackend,
 )
+from tests.encoder_fakes import FakeAudioEncoder, FakeImageEncoder, FakeReader, FakeTextEncoder
 from tests.fakes import FakeGenerator, FakeLoader
 
 

@@ -1,61 +1,11 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import typer
+from aiohttp import ClientSession, web
+from aiohttp.test_utils import TestServer
 
-from benchmarks.generation import Pair, check_same_work, parse_counts, summarise
-from benchmarks.load import Answer, Metrics
-
-ANSWER = Answer(
-    sent_s=0.0,
-    arrivals_s=(0.1, 0.2),
-    ended_s=0.2,
-    text="a b",
-    prompt_tokens=60,
-    completion_tokens=128,
-    cached_tokens=0,
-)
-
-
-def _pair(http_ms: float, bare_ms: float) -> Pair:
-    def metrics(ms: float) -> Metrics:
-        return Metrics(ttft_ms=ms, itl_p50_ms=ms, itl_p99_ms=2 * ms, tpot_ms=ms, tokens_per_s=1000 / ms)
-
-    return Pair(
-        http=metrics(http_ms),
-        bare=metrics(bare_ms),
-        client_cores=0.1,
-        bare_idle_cores=0.0,
-        server_idle_cores=0.0,
-        same_answers=1.0,
-        prompt_tokens=60,
-    )
-
-
-def test_ratios_are_http_over_bare() -> None:
-    summary = summarise(16, [_pair(20, 10), _pair(40, 20), _pair(60, 30)])
-    assert summary["ratios"]["ttft_ms"] == {"value": 2, "low": 2, "high": 2}
-    assert summary["ratios"]["tokens_per_s"]["value"] == pytest.approx(0.5)
-    assert (summary["http"]["itl_p99_ms"], summary["bare"]["itl_p99_ms"]) == (80, 40)
-
-
-def test_equal_work_passes_although_texts_differ() -> None:
-    check_same_work([ANSWER], [replace(ANSWER, text="a c")], max_tokens=128)
-
-
-@pytest.mark.parametrize(
-    ("other", "why"),
-    [
-        (replace(ANSWER, prompt_tokens=61), "60 prompt tokens and the bare engine 61"),
-        (replace(ANSWER, completion_tokens=127), "128 tokens"),
-        (replace(ANSWER, cached_tokens=128), "prefix cache"),
-    ],
-)
-def test_unequal_work_is_refused(other: Answer, why: str) -> None:
-    with pytest.raises(RuntimeError, match=why):
-        check_same_work([ANSWER], [other], max_tokens=128)
+from benchmarks.generation import check_ready, parse_counts
 
 
 def test_numbers_of_streams() -> None:
@@ -66,3 +16,22 @@ def test_numbers_of_streams() -> None:
 def test_other_numbers_of_streams_are_refused(text: str) -> None:
     with pytest.raises(typer.BadParameter):
         parse_counts(text)
+
+
+async def test_a_server_that_is_not_ready_is_not_measured() -> None:
+    status = 503
+
+    async def readyz(request: web.Request) -> web.Response:
+        return web.Response(status=status)
+
+    app = web.Application()
+    app.router.add_get("/readyz", readyz)
+    async with TestServer(app) as server, ClientSession() as session:
+        url = str(server.make_url(""))
+        with pytest.raises(RuntimeError, match="make run"):
+            await check_ready(session, url)
+        status = 200
+        await check_ready(session, url)
+    async with ClientSession() as session:
+        with pytest.raises(RuntimeError, match="make run"):
+            await check_ready(session, url)

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from multimodal.encoders.fakes import (
+from multimodal.stages import AudioBackend, ImageBackend, ReaderBackend, TextBackend
+from multimodal.types import SAMPLE_RATE_HZ, Audio
+from tests.encoder_fakes import (
     DIMENSIONS,
     FakeAudioEncoder,
     FakeImageEncoder,
@@ -18,8 +20,6 @@ from multimodal.encoders.fakes import (
     sound_saying,
     vector_of,
 )
-from multimodal.stages import AudioBackend, ImageBackend, ReaderBackend, TextBackend
-from multimodal.types import SAMPLE_RATE_HZ, Audio
 from tests.unit.encoders.pictures import image, plain
 
 

@@ -1,0 +1,86 @@
+"""Plain `serve run`, without our launcher: as safe as `make run`, and Ctrl-C ends it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+import yaml
+
+from multimodal.serving.background import free_port
+from tests.e2e.conftest import ROOT
+from tests.e2e.sockets import listening_beyond_loopback
+
+START_S = 120.0
+STOP_S = 60.0
+
+
+@pytest.fixture
+def running() -> Iterator[tuple[psutil.Process, str]]:
+    """`serve run` with the options of serve_config.yaml, and fakes in the place of models."""
+    config = yaml.safe_load((ROOT / "serve_config.yaml").read_text(encoding="utf-8"))
+    config["http_options"]["port"] = free_port()
+    config["applications"][0]["import_path"] = "tests.e2e.fake_app:app"
+    # Not pytest's own: Ray's sockets are in there, and their paths may have 107 characters.
+    folder = Path(tempfile.mkdtemp(prefix="mm-"))
+    file = folder / "serve_config.yaml"
+    file.write_text(yaml.safe_dump(config), encoding="utf-8")
+    output = (folder / "output").open("wb")
+    command = [str(Path(sys.executable).with_name("serve")), "run", str(file)]
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "RAY_TMPDIR": str(folder)},
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+    )
+    try:
+        yield psutil.Process(process.pid), f"http://127.0.0.1:{config['http_options']['port']}"
+    finally:
+        _end(process)
+        output.close()
+        shutil.rmtree(folder)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+    process.kill()
+    process.wait()
+    for child in children:
+        if child.is_running():
+            child.kill()
+
+
+def test_it_serves_on_loopback_only_and_ctrl_c_ends_all_of_it(
+    running: tuple[psutil.Process, str],
+) -> None:
+    process, url = running
+    end = time.monotonic() + START_S
+    while not _ready(url):
+        assert process.is_running(), "serve run ended"
+        assert time.monotonic() < end, "serve run did not become ready"
+        time.sleep(0.5)
+    children = process.children(recursive=True)
+    assert listening_beyond_loopback([process, *children]) == []
+
+    process.send_signal(signal.SIGINT)
+    _, left = psutil.wait_procs([process, *children], timeout=STOP_S)
+    assert left == []
+
+
+def _ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", timeout=2).status_code == 200
+    except httpx.TransportError:
+        return False
