@@ -27,6 +27,7 @@ from multimodal.types import GenerateRequest, PromptMessage, Role, Sampling, Tex
 
 if TYPE_CHECKING:
     from multimodal.generation.engine import VllmEngine
+from multimodal.generation.sampling import sampling_params
 
 BUSY_WHEN_IDLE_CORES = 0.05
 """An engine that uses more than this while it waits is stopped during the server's turns."""
@@ -152,7 +153,8 @@ class _Asker:
         self._builder = engine._prompts
         self._budget_tokens = args.max_model_len - max_tokens
         self._wanted = Sampling(max_tokens=max_tokens, temperature=0.0, ignore_eos=True)
-        self._sampling = engine._sampling(self._wanted, max_tokens)
+
+        self._sampling = sampling_params(self._wanted, args, max_tokens)
         self._token_ids: dict[str, list[int]] = {}
 
     def prepare(self, prompts: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 
 from fastapi import FastAPI
 
@@ -12,6 +13,7 @@ from deployments.replica import ReportsMetrics
 from multimodal.api.app import create_app
 from multimodal.config import AppArgs
 from multimodal.pipeline import Assistant
+from multimodal.serving.checks import check_exposure
 
 
 class Gateway(ReportsMetrics):
@@ -31,6 +33,8 @@ class Gateway(ReportsMetrics):
         vision_tower: Handle | None = None,
     ) -> None:
         if in_replica():
+            # Plain `serve run` has not checked it: HAProxy would hide the callers' addresses.
+            check_exposure("127.0.0.1", args, os.environ)
             _log_to_stderr()
         self._args = args
         graph = Graph(

@@ -8,6 +8,8 @@ Serve's throughput-optimised mode would otherwise copy by value over gRPC (4 MiB
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import time
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from dataclasses import replace
@@ -38,12 +40,20 @@ from multimodal.types import (
     Visual,
 )
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 Handle: TypeAlias = "DeploymentHandle[object]"
 
 RETRY_S = 5
 """What a client is told to wait for a full queue."""
+
+GRACE_S = 5.0
+"""How long after the deadline of an answer nothing more is expected of the engine."""
+
+METRICS_TIMEOUT_S = 2.0
+"""For all replicas of one deployment to report."""
 
 RESTART_S = 20
 """What a client is told to wait for a deployment that has no running replica."""
@@ -62,15 +72,28 @@ class Pending(Generic[T]):
 
     async def _result(self) -> T:
         try:
-            async with asyncio.timeout(self._deadline_s - time.time()):
+            async with asyncio.timeout(self._deadline_s - time.time()) as limit:
                 return await self.response
-        except TimeoutError:
-            self.response.cancel()  # type: ignore[no-untyped-call]
+        except asyncio.CancelledError:
+            # Ray goes on with a call whose caller stops waiting, unless it is told.
+            self.abandon()
+            task = asyncio.current_task()
+            if task is not None and task.cancelling() == 0:
+                raise _restarting(self._stage) from None  # it was cancelled at the other end
+            raise
+        except TimeoutError as error:
+            if not limit.expired():
+                raise translate(error, self._stage) from None
+            self.abandon()
             raise DeadlineExceeded(
                 f"{self._stage} did not finish in time. Send less media, or try again later."
             ) from None
         except Exception as error:
-            raise translate(error, self._stage) from error
+            raise translate(error, self._stage) from None
+
+    def abandon(self) -> None:
+        """Nobody wants the result any more."""
+        _abandon(self.response)
 
 
 class Call(Generic[T]):
@@ -87,7 +110,7 @@ class Call(Generic[T]):
         try:
             response = self._handle.remote(replace(ctx, deadline_s=deadline_s), *map(_reference, args))
         except Exception as error:
-            raise translate(error, self._stage) from error
+            raise translate(error, self._stage) from None
         return Pending(cast("DeploymentResponse[T]", response), self._stage, deadline_s)
 
 
@@ -114,6 +137,7 @@ class Graph:
         self._watch = Call[VideoFeatures](video_encoder, "watch", args.video.timeout_s)
         self._read = Call[ImageText](reader, "read", args.reader.timeout_s)
         self._see = None if vision_tower is None else Call[Visual](vision_tower, "see", args.image.timeout_s)
+        self._generate_timeout_s = args.generator.timeout_s
         self._generator = generator.options(method_name="generate", stream=True, _by_reference=True)
         handles = [media_loader, text_encoder, image_encoder, audio_encoder, video_encoder, reader, generator]
         self._handles = handles if vision_tower is None else [*handles, vision_tower]
@@ -152,49 +176,104 @@ class Graph:
         self, ctx: RequestContext, request: GenerateRequest, visuals: Sequence[Deferred[Visual]]
     ) -> AsyncGenerator[GenerationStep, None]:
         name = self._generator.deployment_name
-        if (await self._monitor.states())[name] is not StageState.READY:
+        if await self._monitor.is_down(name):
             raise _restarting(name)
-        steps = cast(
-            "DeploymentResponseGenerator[GenerationStep]",
-            self._generator.remote(ctx, request, *map(_reference, visuals)),
-        )
         try:
-            async for step in steps:
-                yield step
+            steps = cast(
+                "DeploymentResponseGenerator[GenerationStep]",
+                self._generator.remote(ctx, request, *map(_reference, visuals)),
+            )
         except Exception as error:
-            raise translate(error, name) from error
+            raise translate(error, name) from None
+        deadline_s = min(ctx.deadline_s, time.time() + self._generate_timeout_s)
+        try:
+            while True:
+                # The engine ends at the deadline itself; this is for when it does not answer at all.
+                async with asyncio.timeout(deadline_s + GRACE_S - time.time()) as limit:
+                    step = await anext(steps, None)
+                if step is None:
+                    return
+                yield step
+        except TimeoutError as error:
+            if limit.expired():
+                raise DeadlineExceeded(f"{name} did not answer in time. Try again later.") from None
+            raise translate(error, name) from None
+        except Exception as error:
+            raise translate(error, name) from None
         finally:
             # Does nothing once the stream has ended; before, it aborts the request in the engine.
-            steps.cancel()  # type: ignore[no-untyped-call]
+            _abandon(steps)
+
+    def abandon(self, *results: Deferred[object]) -> None:
+        for result in results:
+            if isinstance(result, Pending):
+                result.abandon()
 
     async def states(self) -> Mapping[str, StageState]:
         return await self._monitor.states()
 
     async def metrics(self) -> Mapping[str, Sequence[str]]:
         """Metrics text of every running replica, by deployment, as of now."""
-        answers = [handle.broadcast("metrics").results_async() for handle in self._handles]
-        texts = await asyncio.gather(*answers)
-        return {handle.deployment_name: list(text) for handle, text in zip(self._handles, texts, strict=True)}
+        names = [handle.deployment_name for handle in self._handles]
+        texts = await asyncio.gather(*map(_replica_metrics, self._handles))
+        return dict(zip(names, texts, strict=True))
+
+
+async def _replica_metrics(handle: Handle) -> list[str]:
+    """Of every replica; none where there is no replica now, or one does not answer."""
+    try:
+        async with asyncio.timeout(METRICS_TIMEOUT_S):
+            return list(await handle.options(_by_reference=True).broadcast("metrics").results_async())
+    except (TimeoutError, serve_exceptions.RayServeException, ray.exceptions.RayError) as error:
+        logger.warning("no metrics of %s: %s", handle.deployment_name, type(error).__name__)
+        return []
 
 
 class StateMonitor:
     """Whether deployments have running replicas, asked of Serve's controller once a second at most."""
 
     MAX_AGE_S = 1.0
+    WAIT_S = 1.0
+    """How long a caller waits for the controller, before the last answer has to do."""
+    STALE_S = 15.0
+    """An answer that is older says nothing any more."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
         self._states: Mapping[str, StageState] = {}
         self._as_of_s = float("-inf")
-        self._lock = asyncio.Lock()
+        self._refresh: asyncio.Future[Mapping[str, StageState]] | None = None
 
     async def states(self) -> Mapping[str, StageState]:
-        """State of every deployment by name."""
-        async with self._lock:
-            if time.monotonic() - self._as_of_s > self.MAX_AGE_S:
-                self._states = await asyncio.to_thread(self._ask)
-                self._as_of_s = time.monotonic()
+        """State of every deployment by name; all unavailable when the controller has long been silent."""
+        await self._update()
+        if time.monotonic() - self._as_of_s > self.STALE_S:
+            return dict.fromkeys(self._names, StageState.UNAVAILABLE)
         return self._states
+
+    async def is_down(self, name: str) -> bool:
+        """Whether the controller says so now; calls are tried when it says nothing."""
+        await self._update()
+        fresh = time.monotonic() - self._as_of_s <= self.MAX_AGE_S + self.WAIT_S
+        return fresh and self._states[name] is not StageState.READY
+
+    async def _update(self) -> None:
+        """One question at a time, shared by all callers."""
+        if time.monotonic() - self._as_of_s <= self.MAX_AGE_S:
+            return
+        if self._refresh is None:
+            self._refresh = asyncio.ensure_future(asyncio.to_thread(self._ask))
+            self._refresh.add_done_callback(self._store)
+        await asyncio.wait([self._refresh], timeout=self.WAIT_S)
+
+    def _store(self, refresh: asyncio.Future[Mapping[str, StageState]]) -> None:
+        self._refresh = None
+        if refresh.cancelled():
+            return
+        if (error := refresh.exception()) is not None:
+            logger.warning("Serve's controller did not say how the deployments are: %s", type(error).__name__)
+            return
+        self._states, self._as_of_s = refresh.result(), time.monotonic()
 
     def _ask(self) -> Mapping[str, StageState]:
         if not in_replica():
@@ -216,20 +295,40 @@ def _state(deployment: DeploymentStatusOverview) -> StageState:
     return StageState.STARTING
 
 
-def translate(error: Exception, stage: str) -> Exception:
-    """Our error for what Ray raised; anything unknown stays as it is and becomes a 500 at the Gateway."""
+def translate(error: BaseException, stage: str) -> BaseException:
+    """Our error for what Ray raised; anything unknown stays as it is and becomes a 500 at the Gateway.
+
+    Our own errors are copied: the original is chained to Ray's and that to it, a cycle that would keep the
+    media of a failed request in the object store until the next garbage collection.
+    """
     cause: BaseException = error
     while isinstance(cause, ray.exceptions.RayTaskError):
         cause = cause.cause
     if isinstance(cause, MultimodalError):
-        return cause
+        return type(cause)(cause.message, param=cause.param, retry_after_s=cause.retry_after_s)
     if isinstance(cause, serve_exceptions.BackPressureError):
         return Overloaded(f"{stage} has too much to do. Try again in {RETRY_S} s.", retry_after_s=RETRY_S)
-    if isinstance(cause, ray.exceptions.ObjectLostError):
+    if isinstance(cause, ray.exceptions.ObjectLostError) or isinstance(cause.__cause__, _DIED):
+        # The second: Serve's word for an argument whose replica died while it was made.
         return LostMedia("Decoded media were lost. Try again.", retry_after_s=1)
-    if isinstance(cause, ray.exceptions.RayActorError | serve_exceptions.DeploymentUnavailableError):
+    if isinstance(cause, (*_DIED, *_EXHAUSTED, serve_exceptions.DeploymentUnavailableError)):
         return _restarting(stage)
     return error
+
+
+_DIED = (ray.exceptions.RayActorError, ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError)
+
+_EXHAUSTED = (
+    ray.exceptions.OutOfMemoryError,
+    ray.exceptions.ObjectStoreFullError,
+    ray.exceptions.OutOfDiskError,
+)
+
+
+def _abandon(response: DeploymentResponse[T] | DeploymentResponseGenerator[T]) -> None:
+    """Cancel a call that may also have ended, or never have begun: then it raises why, which is known."""
+    with contextlib.suppress(Exception):
+        response.cancel()  # type: ignore[no-untyped-call]
 
 
 def _restarting(stage: str) -> StageUnavailable:

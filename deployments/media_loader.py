@@ -22,5 +22,9 @@ class MediaLoader(ReportsMetrics):
         """Decode one medium. The result stays in the object store until its request is over."""
         return await self._backend.load(ctx, source)
 
+    def check_health(self) -> None:
+        """Called by Serve, which replaces the replica when this raises."""
+        self._backend.check_health()
+
     async def __del__(self) -> None:
         await self._backend.close()

@@ -65,7 +65,7 @@ class LoaderArgs(Settings):
         8, gt=0, le=256, description="frames of a video unless the request says otherwise"
     )
     max_frames_limit: int = Field(64, gt=0, le=256, description="largest max_frames that a client may set")
-    timeout_s: float = Field(60.0, gt=0, description="longest wait for a result, loading included, seconds")
+    timeout_s: float = Field(240.0, gt=0, description="longest wait for a result, seconds")
 
 
 class TextArgs(Settings):
@@ -158,6 +158,7 @@ class GeneratorArgs(Settings):
         pattern=r"(?s)\{media\}.*\{question\}",
         description="a message with media: {media} is what was seen and heard, {question} its words",
     )
+    timeout_s: float = Field(1200.0, gt=0, description="longest time for an answer, seconds")
     media_question: str = Field("What is it?", description="the words of a message that has only media")
 
 

@@ -157,18 +157,35 @@ class Assistant:
 
     async def _understand(self, ctx: RequestContext, source: MediaSource) -> Understood:
         """Load one medium and hand it to every stage that wants it, without waiting in between."""
+        started: list[Deferred[object]] = []
+        try:
+            return await self._encode(ctx, source, started)
+        except BaseException:
+            # Whatever ended this, Ray goes on with calls that nobody waits for, unless it is told.
+            self._stages.abandon(*started)
+            raise
+
+    async def _encode(
+        self, ctx: RequestContext, source: MediaSource, started: list[Deferred[object]]
+    ) -> Understood:
+        """Every call is put into `started` before it is waited for."""
         stages, param = self._stages, source.param
-        media = stages.load(ctx, source)
+
+        def begin(call: Deferred[T]) -> Deferred[T]:
+            started.append(call)
+            return call
+
+        media = begin(stages.load(ctx, source))
         # A generator with its own tower is given what was decoded, by reference.
         visual = cast(Deferred[Visual], media) if self._args.generator.pixels else None
         if source.kind is MediaKind.AUDIO:
-            return Understood(describe_audio(param, await stages.transcribe(ctx, media)))
+            return Understood(describe_audio(param, await begin(stages.transcribe(ctx, media))))
         if source.kind is MediaKind.VIDEO:
-            return Understood(describe_video(param, await stages.watch(ctx, media)), visual)
-        features = stages.encode_image(ctx, media)
-        text = stages.read(ctx, media)
+            return Understood(describe_video(param, await begin(stages.watch(ctx, media))), visual)
+        features = begin(stages.encode_image(ctx, media))
+        text = begin(stages.read(ctx, media))
         if stages.has_vision_tower:
-            visual = stages.see(ctx, media, features)
+            visual = begin(stages.see(ctx, media, features))
         return Understood(describe_image(param, *await asyncio.gather(features, text)), visual)
 
     async def _within(self, ctx: RequestContext, work: Awaitable[T]) -> T:
@@ -223,7 +240,7 @@ def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
 
 async def _cancel(work: asyncio.Future[dict[str, Understood]]) -> None:
     """End the work, and wait until all of it has ended."""
-    if work.done():
-        return
     work.cancel()
     await asyncio.wait([work])
+    if not work.cancelled():
+        work.exception()  # seen: it was raised already, or nobody is there to hear of it

@@ -77,6 +77,10 @@ class Stages(Protocol):
         """Stream the answer. Closing the iterator early aborts the request in the engine."""
         ...
 
+    def abandon(self, *results: Deferred[object]) -> None:
+        """Stop the work on results that nobody wants any more; does nothing to those that are there."""
+        ...
+
     async def metrics(self) -> Mapping[str, Sequence[str]]:
         """Metrics of every replica in Prometheus' text format, by deployment, current."""
         ...
@@ -135,6 +139,10 @@ class LoaderBackend(Protocol):
 
     async def load(self, ctx: RequestContext, source: MediaSource) -> Media:
         """Decode, or raise InvalidMedia, UnsupportedMedia, MediaTooLarge or DeadlineExceeded."""
+        ...
+
+    def check_health(self) -> None:
+        """Raise when no worker can be had."""
         ...
 
     def start(self) -> None:

@@ -75,6 +75,9 @@ class FakeLoader:
     def start(self) -> None:
         """Nothing to start."""
 
+    def check_health(self) -> None:
+        """Always well."""
+
     async def close(self) -> None:
         """Nothing runs."""
 
@@ -133,6 +136,7 @@ class FakeStages:
     requests: list[GenerateRequest] = field(default_factory=list)
     visuals: list[Visual] = field(default_factory=list)
     contexts: list[RequestContext] = field(default_factory=list)
+    abandoned: int = 0
     has_vision_tower: bool = False
     generator: FakeGenerator = field(default_factory=FakeGenerator)
 
@@ -204,6 +208,12 @@ class FakeStages:
         async with aclosing(self.generator.generate(ctx, request, self.visuals)) as steps:
             async for step in steps:
                 yield step
+
+    def abandon(self, *results: Deferred[object]) -> None:
+        self.abandoned += len(results)
+        for result in results:
+            if isinstance(result, asyncio.Future):
+                result.cancel()
 
     async def metrics(self) -> Mapping[str, Sequence[str]]:
         return {}

@@ -96,6 +96,7 @@ class ExchangeMiddleware:
             await self._answer(exchange, scope, receive, note_and_send)
         finally:
             self._record(exchange, scope)
+            _forget_frames(exchange.error)
 
     async def _answer(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -148,3 +149,10 @@ def _request_id(scope: Scope) -> str:
     """The client's, where it is harmless to print, else a new one."""
     given = Headers(scope=scope).get("x-request-id", "")
     return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """A traceback holds the frames of its request, media included, and one of them holds the error: a cycle
+    that would keep them until the next garbage collection."""
+    if error is not None:
+        error.__traceback__ = error.__cause__ = error.__context__ = None

@@ -1,1 +1,1 @@
-"""Encoders, one module per modality, behind the protocols of `multimodal.stages`, and weightless fakes."""
+"""Encoders, one module per modality, behind the protocols of `multimodal.stages`."""

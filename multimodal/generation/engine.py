@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import os
 import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
-
-import numpy as np
 
 from multimodal.config import GeneratorArgs
 from multimodal.errors import (
@@ -21,33 +21,25 @@ from multimodal.errors import (
     StageUnavailable,
 )
 from multimodal.generation.prompt import Prompt, PromptBuilder, PromptStyle, VisualSize
+from multimodal.generation.sampling import first_line, prompt_budget_tokens, sampling_params
+from multimodal.generation.visuals import items, size
 from multimodal.types import (
     Delta,
     GenerateRequest,
     GenerationStep,
-    GeneratorEmbedding,
-    Image,
     RequestContext,
-    Sampling,
     Usage,
     Visual,
 )
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-    from vllm import RequestOutput, SamplingParams
+    from vllm import RequestOutput
     from vllm.inputs import TokensPrompt
     from vllm.v1.engine.async_llm import AsyncLLM
 
 RESTART_S = 30
 """What a client is told to wait while the engine restarts: a boot on two cores takes about that long."""
-
-PIXELS_PER_TOKEN = 28 * 28
-"""Qwen2.5-VL: 14-pixel patches, merged two by two. Only an estimate of what a picture will take."""
-
-
-VARIED = 0.7
-"""Temperature of several answers to one request that names none: greedy ones would all be the same."""
 
 
 class HfTokenizer:
@@ -55,6 +47,7 @@ class HfTokenizer:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
+        self.longest_token_characters = max(map(len, tokenizer.get_vocab()))
         special = {*tokenizer.get_added_vocab(), *tokenizer.all_special_tokens}
         self.special_tokens: Sequence[str] = tuple(sorted(special, key=len, reverse=True))
 
@@ -78,7 +71,9 @@ class VllmEngine:
         """Boots the engine: tens of seconds. Raises ConfigError when the model cannot be loaded."""
         self._args = args
         self._engine = _start(model, args)
-        tokenizer = cast("PreTrainedTokenizerBase", self._engine.get_tokenizer())
+        # A copy, because it is used on a thread of its own, beside the engine's.
+        tokenizer = copy.deepcopy(cast("PreTrainedTokenizerBase", self._engine.get_tokenizer()))
+        self._builder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prompt")
         style = PromptStyle(
             image_placeholder=args.image_placeholder,
             system_prompt=args.system_prompt,
@@ -94,10 +89,10 @@ class VllmEngine:
 
         Raises InvalidRequest, ContextLengthExceeded, DeadlineExceeded or StageUnavailable.
         """
-        sizes = [_size(visual) for visual in visuals]
-        prompt = self._prompts.build(request, sizes, self._budget_tokens(request.sampling))
-        used = len(prompt.token_ids) + sum(size.tokens - size.items for size in sizes)
-        sampling = self._sampling(request.sampling, self._args.max_model_len - used)
+        sizes = [size(visual) for visual in visuals]
+        prompt = await self._build(request, sizes, prompt_budget_tokens(request.sampling, self._args))
+        used = len(prompt.token_ids) + sum(one.tokens - one.items for one in sizes)
+        sampling = sampling_params(request.sampling, self._args, self._args.max_model_len - used)
         first: GenerationStep | None = GenerationStep(shortened=prompt.shortened)
         counted = _UsageCounter()
         # Clients may choose request ids, and two at a time may choose the same.
@@ -112,12 +107,29 @@ class VllmEngine:
                     first = None
                 yield counted.step(output)
 
+    async def _build(
+        self, request: GenerateRequest, sizes: Sequence[VisualSize], budget_tokens: int
+    ) -> Prompt:
+        """Beside the event loop, which streams every other answer meanwhile."""
+        from jinja2 import TemplateError
+
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(
+                self._builder, self._prompts.build, request, sizes, budget_tokens
+            )
+        except TemplateError as error:
+            raise InvalidRequest(
+                f"The model's chat template does not take this conversation: {first_line(error)}",
+                param="messages",
+            ) from error
+
     async def _next(
         self, ctx: RequestContext, stream: AsyncGenerator[RequestOutput, None]
     ) -> RequestOutput | None:
         """The next output before the deadline; vLLM's errors become ours here."""
         from vllm.exceptions import VLLMClientError
-        from vllm.v1.engine.exceptions import EngineDeadError
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
         try:
             async with asyncio.timeout(ctx.remaining_s()):
@@ -128,53 +140,10 @@ class VllmEngine:
             ) from None
         except EngineDeadError:
             raise _unavailable() from None
-        except (VLLMClientError, ValueError) as error:
-            raise InvalidRequest(f"The model cannot serve these parameters: {_first_line(error)}") from error
-
-    def _budget_tokens(self, sampling: Sampling) -> int:
-        limit = self._args.max_model_len
-        wanted = sampling.max_tokens
-        if wanted is not None and wanted >= limit:
-            raise InvalidRequest(
-                f"max_tokens is {wanted}, but the model's context holds {limit} tokens, prompt and answer "
-                f"together. Ask for at most {limit - 1}.",
-                param="max_tokens",
-            )
-        return limit - (wanted or min(self._args.default_max_tokens, limit // 4))
-
-    def _sampling(self, sampling: Sampling, room_tokens: int) -> SamplingParams:
-        from vllm import SamplingParams
-        from vllm.exceptions import VLLMClientError
-        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
-
-        args = self._args
-        structured = None
-        if sampling.json_schema is not None:
-            structured = StructuredOutputsParams(json=sampling.json_schema)
-        elif sampling.json_object:
-            structured = StructuredOutputsParams(json_object=True)
-        default = args.default_temperature if sampling.n == 1 else max(args.default_temperature, VARIED)
-        temperature = default if sampling.temperature is None else sampling.temperature
-        try:
-            return SamplingParams(
-                n=sampling.n,
-                max_tokens=sampling.max_tokens or min(args.default_max_tokens, room_tokens),
-                min_tokens=sampling.min_tokens,
-                temperature=temperature,
-                top_p=1.0 if sampling.top_p is None else sampling.top_p,
-                top_k=0 if sampling.top_k is None else sampling.top_k,
-                min_p=sampling.min_p or 0.0,
-                presence_penalty=sampling.presence_penalty,
-                frequency_penalty=sampling.frequency_penalty,
-                repetition_penalty=sampling.repetition_penalty or args.default_repetition_penalty,
-                seed=sampling.seed,
-                stop=list(sampling.stop),
-                ignore_eos=sampling.ignore_eos,
-                structured_outputs=structured,
-                output_kind=RequestOutputKind.DELTA,
-            )
-        except (VLLMClientError, ValueError) as error:
-            raise InvalidRequest(f"These sampling values do not work: {_first_line(error)}") from error
+        except EngineGenerateError as error:
+            raise _failed() from error
+        except VLLMClientError as error:
+            raise InvalidRequest(f"The model cannot serve these parameters: {first_line(error)}") from error
 
     async def check_health(self) -> None:
         """Raises StageUnavailable once the engine process is gone."""
@@ -187,6 +156,7 @@ class VllmEngine:
 
     def close(self) -> None:
         """End the engine process."""
+        self._builder.shutdown(wait=False, cancel_futures=True)
         self._engine.shutdown()
 
 
@@ -195,6 +165,10 @@ def _start(model: Path, args: GeneratorArgs) -> AsyncLLM:
         # Read by vLLM's CPU worker; it has no engine argument for it.
         os.environ["VLLM_CPU_OMP_THREADS_BIND"] = args.omp_threads_bind
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    if args.tensor_parallel_size == 1:
+        # All of it runs on this machine, and nothing else need reach it.
+        os.environ.setdefault("VLLM_HOST_IP", "127.0.0.1")
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     from vllm.config import StructuredOutputsConfig
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.v1.engine.async_llm import AsyncLLM
@@ -224,7 +198,7 @@ def _start(model: Path, args: GeneratorArgs) -> AsyncLLM:
     try:
         return AsyncLLM.from_engine_args(engine_args)
     except (ValueError, RuntimeError) as error:
-        raise ConfigError(f"The generator's model could not be started: {_first_line(error)}") from error
+        raise ConfigError(f"The generator's model could not be started: {first_line(error)}") from error
 
 
 def _engine_prompt(ctx: RequestContext, prompt: Prompt, visuals: Sequence[Visual]) -> TokensPrompt:
@@ -233,29 +207,9 @@ def _engine_prompt(ctx: RequestContext, prompt: Prompt, visuals: Sequence[Visual
 
     engine_prompt = TokensPrompt(prompt_token_ids=prompt.token_ids, cache_salt=ctx.tenant)
     if prompt.visuals:
-        items = [item for index in prompt.visuals for item in _items(visuals[index])]
-        engine_prompt["multi_modal_data"] = {"image": items}
+        images = [item for index in prompt.visuals for item in items(visuals[index])]
+        engine_prompt["multi_modal_data"] = {"image": images}
     return engine_prompt
-
-
-def _items(visual: Visual) -> list[object]:
-    """What vLLM takes: rows as tensors, pixels as Pillow images."""
-    import torch
-    from PIL import Image as Pillow
-
-    if isinstance(visual, GeneratorEmbedding):
-        # A copy: arrays from the object store are read-only, and tensors cannot be.
-        return [torch.from_numpy(np.array(visual.rows, dtype=np.float32))]
-    frames = [visual.pixels] if isinstance(visual, Image) else list(visual.frames)
-    return [Pillow.fromarray(frame) for frame in frames]
-
-
-def _size(visual: Visual) -> VisualSize:
-    if isinstance(visual, GeneratorEmbedding):
-        return VisualSize(items=1, tokens=len(visual.rows))
-    frames = visual.pixels[None] if isinstance(visual, Image) else visual.frames
-    count, height, width, _ = frames.shape
-    return VisualSize(items=count, tokens=count * max(1, height * width // PIXELS_PER_TOKEN))
 
 
 class _UsageCounter:
@@ -290,16 +244,15 @@ def _finish_reason(reason: str | None) -> str | None:
     if reason in (None, "length"):
         return reason
     if reason == "error":
-        raise _unavailable()
+        raise _failed()
     return "stop"
+
+
+def _failed() -> MultimodalError:
+    return StageUnavailable("The generator failed on this request. Try again.", retry_after_s=1)
 
 
 def _unavailable() -> MultimodalError:
     return StageUnavailable(
         f"The generator is restarting. Try again in {RESTART_S} s.", retry_after_s=RESTART_S
     )
-
-
-def _first_line(error: Exception) -> str:
-    """The first sentence of somebody else's error, without what it quotes."""
-    return str(error).strip().split("\n", 1)[0][:200]

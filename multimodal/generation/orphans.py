@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import select
 import signal
 import threading
-from multiprocessing.connection import wait
 
 
 def die_with_parent() -> None:
@@ -23,7 +23,10 @@ def die_with_parent() -> None:
 
 
 def _watch(parent_sentinel: int) -> None:
-    wait([parent_sentinel])
+    # Hang-up only: the pipe may also hold data that this process has not read yet.
+    poll = select.poll()
+    poll.register(parent_sentinel, 0)
+    poll.poll()
     # The engine may be inside a kernel that never looks at signals that can be handled.
     os.kill(os.getpid(), signal.SIGKILL)
 

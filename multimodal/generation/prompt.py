@@ -33,6 +33,8 @@ class Tokenizer(Protocol):
 
     special_tokens: Sequence[str]
     """Strings that the tokenizer turns into one control token."""
+    longest_token_characters: int
+    """No token stands for more characters."""
 
     def encode(self, text: str) -> list[int]:
         """Token ids; control tokens in the text are recognised, none are added."""
@@ -89,6 +91,7 @@ class PromptBuilder:
         Raises ContextLengthExceeded when it does not fit with every media text dropped.
         """
         messages = self._with_system(request.messages)
+        self._refuse_endless(messages, budget_tokens)
         lines = {part.param: list(part.lines) for part in _media(messages)}
         order = tuple(part.visual for part in _media(messages) if part.visual is not None)
         growth = sum(visuals[index].tokens - visuals[index].items for index in order)
@@ -96,8 +99,9 @@ class PromptBuilder:
         items = [visual.items for visual in visuals]
         ids = self._tokens(messages, lines, items)
         for part in _media(messages):
+            # A few times at most: lines are measured one by one, and tokens join over their ends.
             while lines[part.param] and (excess := len(ids) - budget_tokens) > 0:
-                self._drop(lines[part.param], excess)
+                self._shorten(lines[part.param], excess)
                 ids = self._tokens(messages, lines, items)
         if len(ids) > budget_tokens:
             raise ContextLengthExceeded(
@@ -158,15 +162,28 @@ class PromptBuilder:
                 text = text.replace(token, f"{token[0]} {token[1:]}")
         return text
 
-    def _drop(self, lines: list[str], excess_tokens: int) -> None:
-        """Shorten by at least one word, and by about `excess_tokens` if the last line has so many."""
-        ids = self._tokenizer.encode(lines[-1])
-        words = lines[-1].split(" ")
-        keep = int(len(words) * (len(ids) - excess_tokens - 2) / len(ids)) if ids else 0
-        if keep < MIN_WORDS:
+    def _refuse_endless(self, messages: Sequence[PromptMessage], budget_tokens: int) -> None:
+        """Words that cannot fit whatever their tokens are: known without reading them all."""
+        texts = (part.text for message in messages for part in message.parts if isinstance(part, TextPart))
+        limit = budget_tokens * self._tokenizer.longest_token_characters
+        if (characters := sum(map(len, texts))) > limit:
+            raise ContextLengthExceeded(
+                f"The conversation has {characters} characters of text, which cannot fit into the "
+                f"{budget_tokens} tokens before the answer. Send fewer or shorter messages.",
+                param="messages",
+            )
+
+    def _shorten(self, lines: list[str], excess_tokens: int) -> None:
+        """Take about `excess_tokens` from the end, and something at least: lines, then words of a line."""
+        while lines and excess_tokens > 0:
+            tokens = len(self._tokenizer.encode(lines[-1])) + 1
+            words = lines[-1].removesuffix(ELLIPSIS).split(" ")
+            keep = int(len(words) * (tokens - excess_tokens - ELLIPSIS_TOKENS) / tokens)
+            if keep >= MIN_WORDS:
+                lines[-1] = " ".join(words[: min(keep, len(words) - 1)]) + ELLIPSIS
+                return
             lines.pop()
-        else:
-            lines[-1] = " ".join(words[:keep]).removesuffix(ELLIPSIS) + ELLIPSIS
+            excess_tokens -= tokens
 
     def _report(
         self, messages: Sequence[PromptMessage], lines: Mapping[str, Sequence[str]]
@@ -185,6 +202,8 @@ MIN_WORDS = 4
 """A shorter rest of a line says nothing."""
 
 ELLIPSIS = " ..."
+ELLIPSIS_TOKENS = 4
+"""What it takes at most, and some room for tokens that were joined to the words cut off."""
 
 
 def _media(messages: Sequence[PromptMessage]) -> list[MediaPart]:

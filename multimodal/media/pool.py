@@ -55,6 +55,11 @@ class DecoderPool:
         missing = self._args.workers - len(self.pids)
         self._idle += [self._spawn() for _ in range(missing)]
 
+    def check_health(self) -> None:
+        """Raises StageUnavailable when the pool has no workers and none can be started."""
+        if not self.pids:
+            self.start()
+
     async def load(self, ctx: RequestContext, source: MediaSource) -> Media:
         """Decode one medium.
 

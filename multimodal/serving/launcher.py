@@ -33,7 +33,7 @@ READY_TIMEOUT_S = 900.0
 """The embedded profile takes a minute or two, large models several."""
 
 STOP_GRACE_S = 30.0
-"""For requests that are being answered; Serve itself gives each replica 20 s."""
+"""For requests that are being answered: what takes longer is cut off."""
 
 ORPHAN_GRACE_S = 5.0
 """For processes that outlive `serve run`, between SIGTERM and SIGKILL."""

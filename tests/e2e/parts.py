@@ -23,8 +23,10 @@ def picture(data: bytes, mime: str = "image/png") -> ChatCompletionContentPartIm
     return {"type": "image_url", "image_url": {"url": media.data_url(mime, data)}}
 
 
-def sound(data: bytes) -> ChatCompletionContentPartInputAudioParam:
-    return {"type": "input_audio", "input_audio": {"data": base64.b64encode(data).decode(), "format": "wav"}}
+def sound(data: bytes, format: str = "wav") -> ChatCompletionContentPartInputAudioParam:
+    """OpenAI's types know wav and mp3 only."""
+    audio = {"data": base64.b64encode(data).decode(), "format": format}
+    return {"type": "input_audio", "input_audio": audio}  # type: ignore[typeddict-item]
 
 
 def clip(data: bytes, **options: object) -> ChatCompletionContentPartParam:

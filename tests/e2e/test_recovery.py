@@ -34,6 +34,7 @@ def test_a_dead_engine_is_replaced_while_the_rest_goes_on(server: RunningServer,
     assert int(response.headers["retry-after"]) > 0
 
     assert http.get("/healthz").status_code == 200
+    assert http.get("/metrics").status_code == 200
     embeddings = http.post("/v1/embeddings", json={"model": "text", "input": "still here"})
     assert embeddings.status_code == 200
 

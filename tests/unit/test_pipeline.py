@@ -81,6 +81,8 @@ async def test_a_failed_medium_names_its_part_and_ends_the_others() -> None:
         await run(stages, chat(SPEECH, BROKEN))
     assert error.value.param == BROKEN.param
     assert stages.cancelled == ["transcribe"]
+    # Both loads, the transcription, and the two stages that wait for the broken picture.
+    assert stages.abandoned == 5
     assert not stages.requests
 
 

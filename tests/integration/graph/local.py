@@ -11,9 +11,19 @@ from fastapi import FastAPI
 from ray import serve
 from ray.serve import Application
 
+from deployments.gateway import Gateway
+
 
 class _Ingress(Protocol):
     app: FastAPI
+
+
+def gateway_of(client: httpx.AsyncClient) -> Gateway:
+    """The Gateway that a client talks to."""
+    return GATEWAYS[client]
+
+
+GATEWAYS: dict[httpx.AsyncClient, Gateway] = {}
 
 
 @contextmanager
@@ -25,7 +35,10 @@ def running(app: Application, name: str) -> Iterator[httpx.AsyncClient]:
     replica = getattr(handle._router, "_user_callable_wrapper")._callable  # noqa: B009
     ingress = cast(_Ingress, replica)
     transport = httpx.ASGITransport(ingress.app, client=("127.0.0.1", 1))
-    yield httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=120)
+    client = httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=120)
+    GATEWAYS[client] = cast(Gateway, replica)
+    yield client
+    del GATEWAYS[client]
 
 
 def question(*parts: dict[str, object], **options: object) -> dict[str, object]:

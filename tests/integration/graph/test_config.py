@@ -5,13 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from typing import get_args
+from typing import cast, get_args
 
 import pytest
 import yaml
 from pydantic import BaseModel, ValidationError
-from ray.actor import ActorClass
 from ray.autoscaler._private.util import prepare_config, validate_config
+from ray.serve import Application, Deployment
 from ray.serve.schema import ServeDeploySchema
 
 from deployments.app import build
@@ -50,6 +50,14 @@ def read(name: str) -> dict[str, object]:
 
 def parsed(name: str) -> ServeDeploySchema:
     return ServeDeploySchema.model_validate(read(name))
+
+
+def _all_bound(deployment: Deployment) -> list[Deployment]:
+    # Annotated as a tuple, but a dict.
+    named = cast(dict[str, object], deployment.init_kwargs)
+    arguments = [*deployment.init_args, *named.values()]
+    inner = [one._bound_deployment for one in arguments if isinstance(one, Application)]
+    return [deployment, *(below for one in inner for below in _all_bound(one))]
 
 
 def unknown_fields(value: object, model: type[BaseModel], path: str = "") -> list[str]:
@@ -92,8 +100,6 @@ def test_every_deployment_says_how_it_scales_queues_and_stops(name: str) -> None
 
 @pytest.mark.parametrize("name", SERVE_CONFIGS)
 def test_actor_options_are_ones_that_ray_knows(name: str) -> None:
-    known = inspect.signature(ActorClass.options).parameters
-    assert known  # Ray may move its options; then this test must be looked at
     allowed = {"num_cpus", "num_gpus", "memory", "resources", "accelerator_type", "runtime_env"}
     (application,) = parsed(name).applications
     for deployment in application.deployments:
@@ -112,8 +118,9 @@ def test_the_server_listens_on_loopback_and_queues_64_requests(name: str) -> Non
 def test_the_graph_is_built_with_fakes_from_the_arguments(name: str) -> None:
     (application,) = parsed(name).applications
     args = AppArgs.model_validate(application.args)
-    gateway = build(args, FAKES)
-    assert gateway._bound_deployment.name == "Gateway"
+    gateway = build(args, FAKES)._bound_deployment
+    bound = {one.name for one in _all_bound(gateway)}
+    assert bound == DEPLOYMENTS
 
 
 @pytest.mark.parametrize("name", SERVE_CONFIGS)

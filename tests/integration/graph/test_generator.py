@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,17 +13,31 @@ import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from prometheus_client import generate_latest
 from ray import serve
 from safetensors import safe_open
 
 from deployments.app import build
 from deployments.backends import make_generator
 from multimodal.config import AppArgs, GeneratorArgs, home
+from multimodal.errors import DeadlineExceeded
 from multimodal.models.refs import resolve
 from multimodal.stages import GeneratorBackend
-from multimodal.types import GeneratorEmbedding, Image, ImageFeatures, RequestContext
+from multimodal.types import (
+    ChatRequest,
+    GenerationStep,
+    GeneratorEmbedding,
+    Image,
+    ImageFeatures,
+    InputMessage,
+    RequestContext,
+    Role,
+    Sampling,
+    TextPart,
+    Usage,
+)
 from tests.integration.graph.backends import FAKES
-from tests.integration.graph.local import answer, question, running
+from tests.integration.graph.local import answer, gateway_of, question, running
 from tests.integration.graph.test_graph import picture, words
 
 # Here vLLM runs in the process of the tests, and it and torch warn about their own parts.
@@ -112,3 +129,37 @@ async def test_a_schema_that_is_none_is_refused(client: httpx.AsyncClient) -> No
 
 async def test_what_the_client_says_never_becomes_a_picture(client: httpx.AsyncClient) -> None:
     assert answer(await ask(client, words("<image><image> hello"), max_tokens=5))
+
+
+async def steps(client: httpx.AsyncClient, ctx: RequestContext, text: str, **sampling: object) -> Usage:
+    """Ask as somebody whom HTTP cannot be, here: another tenant, or one in a hurry."""
+    message = InputMessage(role=Role.USER, parts=(TextPart(text=text),))
+    request = ChatRequest(messages=(message,), sampling=Sampling(**sampling))  # type: ignore[arg-type]
+    events = [event async for event in gateway_of(client)._assistant.chat(ctx, request)]
+    (usage,) = [event.usage for event in events if isinstance(event, GenerationStep) and event.usage]
+    return usage
+
+
+def context(tenant: str = "local", seconds: float = 60.0) -> RequestContext:
+    return RequestContext(request_id="test", tenant=tenant, deadline_s=time.time() + seconds)
+
+
+async def test_one_tenant_never_finds_the_prefix_of_another(client: httpx.AsyncClient) -> None:
+    text = "some words that take more than one block of the KV cache " * 30
+    assert (await steps(client, context("alice"), text, max_tokens=1)).cached_tokens == 0
+    assert (await steps(client, context("bob"), text, max_tokens=1)).cached_tokens == 0
+    assert (await steps(client, context("alice"), text, max_tokens=1)).cached_tokens >= 256
+
+
+async def test_a_deadline_that_passes_ends_the_request_in_the_engine(client: httpx.AsyncClient) -> None:
+    with pytest.raises(DeadlineExceeded):
+        await steps(client, context(seconds=2), "Count.", max_tokens=1900, ignore_eos=True)
+    for _ in range(100):
+        running_now = [line for line in generate_latest().decode().splitlines() if RUNNING.match(line)]
+        if [line.rsplit(" ", 1)[1] for line in running_now] == ["0.0"]:
+            return
+        await asyncio.sleep(0.1)
+    pytest.fail("the engine goes on")
+
+
+RUNNING = re.compile(r"vllm:num_requests_running\{")

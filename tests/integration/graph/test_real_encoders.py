@@ -34,6 +34,15 @@ async def test_printed_words_in_a_picture_are_read(client: httpx.AsyncClient) ->
     assert "TOTAL 42 EUR" in notes
 
 
+async def test_a_picture_of_3840_x_2160_is_read_and_told_with_its_own_size(
+    client: httpx.AsyncClient,
+) -> None:
+    large = media.encode(media.draw_text("TOTAL 42 EUR", size=(3840, 2160)), "jpeg")
+    notes = await told(client, picture(large), words("?"))
+    assert "TOTAL 42 EUR" in notes
+    assert "3840 x 2160" in notes
+
+
 async def test_spoken_words_are_heard(client: httpx.AsyncClient) -> None:
     notes = await told(
         client, sound(media.speech("Hello, my name is Anna and I live in Berlin.")), words("?")

@@ -26,6 +26,7 @@ class WordTokenizer:
     """One token for each word; remembers what it was asked to encode last."""
 
     special_tokens: Sequence[str] = ("<|end|>", "<image>")
+    longest_token_characters = 40
 
     def __init__(self) -> None:
         self.rendered = ""
@@ -129,7 +130,35 @@ def test_the_oldest_media_text_is_shortened_first_and_reported() -> None:
 
 def test_words_of_the_client_are_never_shortened() -> None:
     with pytest.raises(ContextLengthExceeded, match="Send fewer or shorter messages"):
-        build(user(TextPart(text="word " * 200)), budget=100)
+        build(user(TextPart(text="word " * 150)), budget=100)
+
+
+@pytest.mark.timeout(20)
+def test_long_and_short_words_in_one_line_are_shortened_too() -> None:
+    line = " ".join(["x" * 30] * 100 + ["y"] * 40)
+    prompt, _ = build(user(picture(line), TextPart(text="why?")), budget=130)
+    assert 100 < len(prompt.token_ids) <= 130
+
+
+def test_a_page_of_many_lines_is_encoded_a_few_times_only() -> None:
+    class Counting(WordTokenizer):
+        whole = 0
+
+        def render(self, messages: Sequence[Mapping[str, str]]) -> str:
+            self.whole += 1
+            return super().render(messages)
+
+    tokenizer = Counting()
+    request = GenerateRequest(
+        messages=(user(picture(*(f"line number {n}" for n in range(2000)))),), sampling=Sampling()
+    )
+    PromptBuilder(tokenizer, STYLE).build(request, [], 500)
+    assert tokenizer.whole <= 10
+
+
+def test_endless_text_is_refused_without_being_encoded() -> None:
+    with pytest.raises(ContextLengthExceeded, match="characters"):
+        build(user(TextPart(text="x" * 5000)), budget=100)
 
 
 @given(
