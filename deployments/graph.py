@@ -55,9 +55,6 @@ GRACE_S = 5.0
 METRICS_TIMEOUT_S = 2.0
 """For all replicas of one deployment to report."""
 
-RESTART_S = 20
-"""What a client is told to wait for a deployment that has no running replica."""
-
 
 class Pending(Generic[T]):
     """A result on its way. Awaiting it raises our errors; passing it on passes the reference."""
@@ -79,7 +76,7 @@ class Pending(Generic[T]):
             self.abandon()
             task = asyncio.current_task()
             if task is not None and task.cancelling() == 0:
-                raise _restarting(self._stage) from None  # it was cancelled at the other end
+                raise StageUnavailable.restarting(self._stage) from None  # it was cancelled at the other end
             raise
         except TimeoutError as error:
             if not limit.expired():
@@ -177,7 +174,7 @@ class Graph:
     ) -> AsyncGenerator[GenerationStep, None]:
         name = self._generator.deployment_name
         if await self._monitor.is_down(name):
-            raise _restarting(name)
+            raise StageUnavailable.restarting(name)
         try:
             steps = cast(
                 "DeploymentResponseGenerator[GenerationStep]",
@@ -312,7 +309,7 @@ def translate(error: BaseException, stage: str) -> BaseException:
         # The second: Serve's word for an argument whose replica died while it was made.
         return LostMedia("Decoded media were lost. Try again.", retry_after_s=1)
     if isinstance(cause, (*_DIED, *_EXHAUSTED, serve_exceptions.DeploymentUnavailableError)):
-        return _restarting(stage)
+        return StageUnavailable.restarting(stage)
     return error
 
 
@@ -329,10 +326,6 @@ def _abandon(response: DeploymentResponse[T] | DeploymentResponseGenerator[T]) -
     """Cancel a call that may also have ended, or never have begun: then it raises why, which is known."""
     with contextlib.suppress(Exception):
         response.cancel()  # type: ignore[no-untyped-call]
-
-
-def _restarting(stage: str) -> StageUnavailable:
-    return StageUnavailable(f"{stage} is restarting. Try again in {RESTART_S} s.", retry_after_s=RESTART_S)
 
 
 def _reference(argument: object) -> object:

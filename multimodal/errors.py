@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+RESTART_S = 30
+"""The embedded engine boots in 25 to 40 s on two cores, most other deployments in 10 s."""
+
 
 class MultimodalError(Exception):
     """Base of all errors of ours. Travels between processes: pickling keeps every field."""
@@ -122,6 +125,11 @@ class StageUnavailable(MultimodalError):
     status = 503
     type = "server_error"
     code = "stage_unavailable"
+
+    @classmethod
+    def restarting(cls, stage: str) -> StageUnavailable:
+        """A deployment without a running replica: how long a client is told to wait fits an engine's boot."""
+        return cls(f"{stage} is restarting. Try again in {RESTART_S} s.", retry_after_s=RESTART_S)
 
 
 class LostMedia(StageUnavailable):

@@ -274,7 +274,7 @@ class MediaPart:
     param: str
     """Where it stood in the request."""
     lines: tuple[str, ...]
-    """What was seen and heard, most important first: the last lines are dropped first."""
+    """What was seen and heard, a summary first: the last lines are dropped first."""
     visual: int | None = None
     """Index into the visuals that are passed beside the request."""
 

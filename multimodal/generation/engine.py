@@ -38,9 +38,6 @@ if TYPE_CHECKING:
     from vllm.inputs import TokensPrompt
     from vllm.v1.engine.async_llm import AsyncLLM
 
-RESTART_S = 30
-"""What a client is told to wait while the engine restarts: a boot on two cores takes about that long."""
-
 
 class HfTokenizer:
     """transformers' tokenizer as the prompt builder needs it."""
@@ -139,7 +136,7 @@ class VllmEngine:
                 "The answer was not finished in time. Ask for fewer tokens (max_tokens) or send less media."
             ) from None
         except EngineDeadError:
-            raise _unavailable() from None
+            raise StageUnavailable.restarting("Generator") from None
         except EngineGenerateError as error:
             raise _failed() from error
         except VLLMClientError as error:
@@ -152,7 +149,7 @@ class VllmEngine:
         try:
             await self._engine.check_health()
         except EngineDeadError:
-            raise _unavailable() from None
+            raise StageUnavailable.restarting("Generator") from None
 
     def close(self) -> None:
         """End the engine process."""
@@ -250,9 +247,3 @@ def _finish_reason(reason: str | None) -> str | None:
 
 def _failed() -> MultimodalError:
     return StageUnavailable("The generator failed on this request. Try again.", retry_after_s=1)
-
-
-def _unavailable() -> MultimodalError:
-    return StageUnavailable(
-        f"The generator is restarting. Try again in {RESTART_S} s.", retry_after_s=RESTART_S
-    )

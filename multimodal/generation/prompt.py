@@ -1,7 +1,7 @@
 """Builds the prompt of a conversation with media, and makes it fit into the model's context.
 
-The media text that is oldest is shortened first, line by line from its end, because `describe` puts the most
-important line first and people ask about what they sent last.
+The media text that is oldest is shortened first, from its end: people ask about what they sent last, and the
+first line that `describe` writes sums a medium up.
 """
 
 from __future__ import annotations
