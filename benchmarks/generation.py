@@ -20,9 +20,9 @@ from benchmarks.bare import BareEngine
 from benchmarks.common import RESULTS, Ratio, run, write_results
 from benchmarks.compare import METRICS, Comparison, Options, Pair, Summary, remarks
 from benchmarks.load import HttpAsker
+from multimodal import serve_config
 from multimodal.config import GeneratorArgs, home
 from multimodal.models.refs import resolve
-from multimodal.serving import config_file
 
 REQUEST_TIMEOUT_S = 600.0
 
@@ -139,7 +139,7 @@ def main(
     seed: Annotated[int | None, typer.Option(help="Of the prompts; default: a new one.")] = None,
 ) -> None:
     """Compare a running server with bare vLLM: pairs of turns on the same prompts, one side at a time."""
-    args = config_file.read(config).args
+    args = serve_config.read(config).args
     if args is None:
         raise typer.BadParameter("it does not configure this graph", param_hint="--config")
     options = Options(

@@ -20,7 +20,7 @@ from rich.console import Console
 
 from benchmarks.common import median, run, write_results
 from benchmarks.load import Answer, HttpAsker
-from multimodal.serving import config_file
+from multimodal import serve_config
 from multimodal.serving.background import free_port
 from multimodal.serving.checks import check_port
 from multimodal.serving.launcher import READY_TIMEOUT_S
@@ -186,7 +186,7 @@ def main(
     runs: Annotated[int, typer.Option(min=1, help="Starts, one after the other.")] = 1,
 ) -> None:
     """Start the server on a port of its own, wait until it is ready, ask it something, stop it."""
-    args = config_file.read(config).args
+    args = serve_config.read(config).args
     if args is None:
         raise typer.BadParameter("it does not configure this graph", param_hint="--config")
     command = command_of(config, make)

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import yaml
-from pydantic import ValidationError
 from rich import box
 from rich.console import Console
 from rich.filesize import decimal
@@ -24,7 +22,7 @@ from rich.progress import (
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
-from multimodal import config
+from multimodal import config, serve_config
 from multimodal.errors import ConfigError, MultimodalError
 from multimodal.models import catalog, manifest, refs
 from multimodal.models.progress import Progress, Step
@@ -129,12 +127,11 @@ def _stored(named: Sequence[str]) -> list[StoredRef]:
 
 
 def _read_args(path: Path) -> config.AppArgs:
-    """The `args:` of the first application in a Serve configuration."""
-    try:
-        document = yaml.safe_load(path.read_bytes())
-        return config.AppArgs.model_validate(document["applications"][0].get("args") or {})
-    except (yaml.YAMLError, KeyError, IndexError, TypeError, AttributeError, ValidationError) as error:
-        raise ConfigError(f"{path.name} is not a Serve configuration of this application.") from error
+    """The `args:` of our graph in a Serve configuration."""
+    args = serve_config.read(path).args
+    if args is None:
+        raise ConfigError(f"{path} is not a Serve configuration of this application.")
+    return args
 
 
 def _state_size(state: ModelState, size_bytes: int) -> tuple[str, str]:

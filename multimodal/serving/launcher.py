@@ -20,8 +20,9 @@ from typing import Protocol
 
 import httpx
 
-from multimodal.serving import checks, config_file, processes
-from multimodal.serving.config_file import ServeConfig
+from multimodal import serve_config
+from multimodal.serve_config import ServeConfig
+from multimodal.serving import checks, processes
 from multimodal.serving.ray_dashboard import Progress, RayDashboard
 from multimodal.serving.run_folder import RunFolder
 from multimodal.serving.stop_signals import StopSignals
@@ -94,7 +95,7 @@ def prepare(
 ) -> Plan:
     """Read the configuration and check that it can be served here. Raises ConfigError."""
     checks.check_python()
-    config = config_file.read(config_path).at(host, port)
+    config = serve_config.read(config_path).at(host, port)
     checks.check_exposure(config.host, config.args, env)
     checks.check_models(config.args, home, f"multimodal models pull --config {config_path}")
     checks.check_port(config.host, config.port)

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from multimodal import __version__, cli
 from multimodal.errors import ConfigError
+from multimodal.serve_config import ServeConfig
 from multimodal.serving import launcher
-from multimodal.serving.config_file import ServeConfig
 from multimodal.serving.launcher import Plan
 
 PLAIN = {"NO_COLOR": "1", "COLUMNS": "200", "TERM": "dumb"}

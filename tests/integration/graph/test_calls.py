@@ -38,6 +38,12 @@ def pending(seconds: float = 30.0) -> tuple[Pending[str], Response, asyncio.Futu
     return call, response, outcome
 
 
+def raised_in(method: str, cause: Exception) -> Exception:
+    """How an error of a replica reaches its caller."""
+    wrapped = ray.exceptions.RayTaskError(method, "traceback", cause)  # type: ignore[no-untyped-call]
+    return cast(Exception, wrapped)
+
+
 def test_a_full_queue_says_when_to_come_back() -> None:
     error = translate(serve_exceptions.BackPressureError(256, 256), "Reader")
     assert isinstance(error, Overloaded)
@@ -62,8 +68,7 @@ def test_an_object_that_went_away_with_its_process_can_be_loaded_again() -> None
 def test_our_own_error_comes_out_of_ray_whole_and_without_what_it_is_chained_to() -> None:
     ours = InvalidMedia("Damaged.", param="messages.0.content.1")
     ours.__cause__ = ValueError("deep inside")
-    inner = ray.exceptions.RayTaskError("load", "traceback", ours)
-    error = translate(ray.exceptions.RayTaskError("read", "traceback", inner), "Reader")
+    error = translate(raised_in("read", raised_in("load", ours)), "Reader")
     assert isinstance(error, InvalidMedia)
     assert (error.message, error.param) == ("Damaged.", "messages.0.content.1")
     assert error is not ours

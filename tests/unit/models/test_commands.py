@@ -94,7 +94,8 @@ def test_pull_takes_the_models_that_a_serve_configuration_names(
 ) -> None:
     config = tmp_path / "serve.yaml"
     config.write_text(
-        "applications:\n- args:\n    text: {model: 'embedded:tiny'}\n    audio: {model: 'embedded:tiny'}\n"
+        "applications:\n- import_path: deployments.app:app\n  args:\n"
+        "    text: {model: 'embedded:tiny'}\n    audio: {model: 'embedded:tiny'}\n"
         f"    generator: {{model: 'file:{tmp_path}'}}\n"
     )
     result = runner.invoke(models_app, ["pull", "--config", str(config)])
@@ -102,14 +103,29 @@ def test_pull_takes_the_models_that_a_serve_configuration_names(
     assert [path.name for path in (home / "models").glob("[!.]*")] == ["tiny"]
 
 
-@pytest.mark.parametrize("text", ["applications: []", "- 1", "applications:\n- args: {tekst: {}}", "a: ["])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("applications: []", "serve.yaml is not a Serve configuration: applications"),
+        ("- 1", "serve.yaml is not a Serve configuration"),
+        (
+            "applications: [{import_path: 'a:b'}]",
+            "serve.yaml is not a Serve configuration of this application",
+        ),
+        (
+            "applications: [{import_path: 'deployments.app:app', args: {tekst: {}}}]",
+            "serve.yaml are wrong: tekst",
+        ),
+        ("a: [", "serve.yaml cannot be read"),
+    ],
+)
 def test_a_file_that_is_no_configuration_of_ours_is_said_to_be_none(
-    runner: CliRunner, tmp_path: Path, text: str
+    runner: CliRunner, tmp_path: Path, text: str, said: str
 ) -> None:
     (tmp_path / "serve.yaml").write_text(text)
     result = runner.invoke(models_app, ["pull", "--config", str(tmp_path / "serve.yaml")])
     assert result.exit_code == 1
-    assert "serve.yaml is not a Serve configuration of this application" in result.stderr
+    assert said in " ".join(result.stderr.split())
 
 
 def test_the_embedded_profile_needs_exactly_the_models_of_the_catalog() -> None:

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from multimodal.config import ApiArgs, AppArgs
-from multimodal.serving.config_file import ServeConfig
+from multimodal.serve_config import ServeConfig
 from multimodal.serving.console import ConsoleView, curl, describe
 from multimodal.serving.launcher import Plan
 from multimodal.serving.ray_dashboard import Progress

@@ -13,8 +13,8 @@ import httpx
 import psutil
 import pytest
 
+from multimodal.serve_config import ServeConfig
 from multimodal.serving.background import RunningServer, free_port, running_server
-from multimodal.serving.config_file import ServeConfig
 from multimodal.serving.launcher import Plan, child_environment
 from tests.unit.serving.workspace import FakeWorkspace
 

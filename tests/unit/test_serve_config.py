@@ -7,8 +7,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from multimodal import serve_config
 from multimodal.errors import ConfigError
-from multimodal.serving import config_file
 
 OURS = "applications: [{import_path: 'deployments.app:app', args: %s}]"
 
@@ -20,12 +20,12 @@ def _write(folder: Path, text: str) -> Path:
 
 
 def test_listens_on_loopback_where_the_file_says_nothing(tmp_path: Path) -> None:
-    found = config_file.read(_write(tmp_path, "applications: [{import_path: 'a:b'}]"))
+    found = serve_config.read(_write(tmp_path, "applications: [{import_path: 'a:b'}]"))
     assert (found.host, found.port) == ("127.0.0.1", 8000)
 
 
 def test_derived_file_says_the_default_host_aloud(tmp_path: Path) -> None:
-    found = config_file.read(_write(tmp_path, "applications: [{import_path: 'a:b'}]"))
+    found = serve_config.read(_write(tmp_path, "applications: [{import_path: 'a:b'}]"))
     found.write(tmp_path / "derived.yaml")
     assert yaml.safe_load((tmp_path / "derived.yaml").read_text())["http_options"]["host"] == "127.0.0.1"
 
@@ -46,25 +46,25 @@ def test_another_address_changes_nothing_else(
         "http_options": {"host": "127.0.0.1", "port": 8000, "request_timeout_s": 30},
         "applications": [{"import_path": "a:b", "deployments": [{"name": "Generator", **extra}]}],
     }
-    found = config_file.read(_write(tmp_path, yaml.safe_dump(document)))
+    found = serve_config.read(_write(tmp_path, yaml.safe_dump(document)))
     found.at(host, port).write(tmp_path / "derived.yaml")
     changed = {"host": host, "port": port, "request_timeout_s": 30}
     assert yaml.safe_load((tmp_path / "derived.yaml").read_text()) == document | {"http_options": changed}
 
 
 def test_keeps_the_address_unless_told_otherwise(tmp_path: Path) -> None:
-    found = config_file.read(_write(tmp_path, "http_options: {port: 9123}\n" + OURS % "{}"))
+    found = serve_config.read(_write(tmp_path, "http_options: {port: 9123}\n" + OURS % "{}"))
     assert found.at(None, None) == found
 
 
 def test_reads_the_arguments_of_our_graph(tmp_path: Path) -> None:
-    found = config_file.read(_write(tmp_path, OURS % "{generator: {served_name: mine}}"))
+    found = serve_config.read(_write(tmp_path, OURS % "{generator: {served_name: mine}}"))
     assert found.args is not None
     assert found.args.generator.served_name == "mine"
 
 
 def test_does_not_judge_the_arguments_of_other_graphs(tmp_path: Path) -> None:
-    found = config_file.read(_write(tmp_path, "applications: [{import_path: 'a:b', args: {x: 1}}]"))
+    found = serve_config.read(_write(tmp_path, "applications: [{import_path: 'a:b', args: {x: 1}}]"))
     assert found.args is None
 
 
@@ -82,17 +82,17 @@ def test_does_not_judge_the_arguments_of_other_graphs(tmp_path: Path) -> None:
 )
 def test_says_where_a_file_is_wrong(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        config_file.read(_write(tmp_path, text))
+        serve_config.read(_write(tmp_path, text))
     assert says in caught.value.message
     assert "\n" not in caught.value.message
 
 
 def test_says_that_the_file_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"There is no .*absent.yaml"):
-        config_file.read(tmp_path / "absent.yaml")
+        serve_config.read(tmp_path / "absent.yaml")
 
 
 def test_only_the_owner_can_read_the_derived_file(tmp_path: Path) -> None:
-    found = config_file.read(_write(tmp_path, OURS % "{}"))
+    found = serve_config.read(_write(tmp_path, OURS % "{}"))
     found.write(tmp_path / "derived.yaml")
     assert (tmp_path / "derived.yaml").stat().st_mode & 0o077 == 0
