@@ -58,6 +58,9 @@ HAVE_libnuma1 = $(PYTHON) -c 'import ctypes; ctypes.CDLL("libnuma.so.1")'
 # Tests make media with these.
 HAVE_ffmpeg = command -v ffmpeg
 HAVE_espeak-ng = command -v espeak-ng
+# OpenAI's JavaScript client is one of the tests' clients.
+HAVE_nodejs = command -v node
+HAVE_npm = command -v npm
 
 # $(call require,packages): install what is missing, or name the command that does.
 define require
@@ -73,7 +76,7 @@ echo "Installing$$missing"; \
 endef
 
 test-packages:
-	$(call require,ffmpeg espeak-ng)
+	$(call require,ffmpeg espeak-ng nodejs npm)
 
 # --- the virtual environment; its stamp carries a hash of what it was made from -------------------
 

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from deployments.batching import batched
 from deployments.replica import ReportsMetrics, count_batch, refuse_if_late
 from multimodal.config import AppArgs
+from multimodal.encoders.speech import window_of
+from multimodal.hearing import join
 from multimodal.stages import AudioBackend
-from multimodal.types import Audio, MediaKind, RequestContext, SpeechWindow, Transcript
+from multimodal.types import (
+    Audio,
+    MediaKind,
+    RequestContext,
+    Spans,
+    SpeechHints,
+    SpeechPlan,
+    SpeechWindow,
+    Transcript,
+)
 
 
 class AudioEncoder(ReportsMetrics):
@@ -20,16 +31,33 @@ class AudioEncoder(ReportsMetrics):
 
     def __init__(self, args: AppArgs, make: Callable[[AppArgs], AudioBackend]) -> None:
         self._backend = make(args)
+        self._part_windows = args.audio.part_windows
         self._transcribe = batched(
             self._transcribe_batch, size=args.audio.batch_windows, wait_s=args.audio.batch_wait_s
         )
 
-    async def transcribe(self, ctx: RequestContext, audio: Audio) -> Transcript:
-        """The transcript of one recording; empty where nobody speaks."""
+    async def transcribe(
+        self, ctx: RequestContext, audio: Audio, hints: SpeechHints
+    ) -> Transcript | SpeechPlan:
+        """The transcript of a short recording, empty where nobody speaks; where speech is in a long one."""
         refuse_if_late(ctx)
-        windows = await asyncio.to_thread(self._backend.cut, audio)
-        parts = await asyncio.gather(*map(self._transcribe, windows))
-        return self._backend.join(audio, parts)
+        plan = await asyncio.to_thread(self._backend.plan, audio, hints)
+        if len(plan.windows) > self._part_windows:
+            return plan
+        return join(plan, await self._transcribe_all(audio, plan.windows, hints))
+
+    async def transcribe_part(
+        self, ctx: RequestContext, audio: Audio, windows: Sequence[Spans], hints: SpeechHints
+    ) -> Transcript:
+        """The transcript of some windows of a long recording."""
+        refuse_if_late(ctx)
+        plan = SpeechPlan(windows=tuple(windows), language="", duration_s=audio.duration_s)
+        return join(plan, await self._transcribe_all(audio, windows, hints))
+
+    async def _transcribe_all(
+        self, audio: Audio, windows: Sequence[Spans], hints: SpeechHints
+    ) -> list[Transcript]:
+        return await asyncio.gather(*(self._transcribe(window_of(audio, spans, hints)) for spans in windows))
 
     async def _transcribe_batch(self, batch: list[SpeechWindow]) -> list[Transcript]:
         count_batch(self, MediaKind.AUDIO, len(batch))

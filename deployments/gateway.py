@@ -9,8 +9,9 @@ from fastapi import FastAPI
 
 from deployments.batching import in_replica
 from deployments.graph import Graph, Handle
-from deployments.replica import ReportsMetrics
+from deployments.replica import ReportsMetrics, replica_name
 from multimodal.api.app import create_app
+from multimodal.api.metrics import Metrics
 from multimodal.config import AppArgs
 from multimodal.pipeline import Assistant
 from multimodal.serving.checks import check_exposure
@@ -49,10 +50,20 @@ class Gateway(ReportsMetrics):
             args=args,
         )
         self._assistant = Assistant(graph, args)
+        self._metrics = Metrics()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        # Serve's proxy sends the request id itself.
-        return create_app(lambda: self._assistant, self._args, send_request_id=False)
+        return create_app(
+            lambda: self._assistant,
+            self._args,
+            metrics=self._metrics,
+            replica=replica_name(),
+            send_request_id=False,  # Serve's proxy sends it
+        )
+
+    def exposition(self) -> str:
+        """This process's metrics and those of the HTTP surface."""
+        return super().exposition() + self._metrics.render().decode()
 
 
 def _log_to_stderr() -> None:

@@ -12,9 +12,11 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Generic, TypeAlias, TypeVar, cast
 
+import ray
 import ray.exceptions
 from ray import serve
 from ray.serve import exceptions as serve_exceptions
@@ -24,6 +26,7 @@ from ray.serve.schema import DeploymentStatusOverview
 from deployments.batching import in_replica
 from multimodal.config import AppArgs
 from multimodal.errors import DeadlineExceeded, LostMedia, MultimodalError, Overloaded, StageUnavailable
+from multimodal.stages import Sound
 from multimodal.types import (
     Deferred,
     GenerateRequest,
@@ -33,6 +36,9 @@ from multimodal.types import (
     Media,
     MediaSource,
     RequestContext,
+    Spans,
+    SpeechHints,
+    SpeechPlan,
     StageState,
     TextEmbeddings,
     Transcript,
@@ -54,6 +60,9 @@ GRACE_S = 5.0
 
 METRICS_TIMEOUT_S = 2.0
 """For all replicas of one deployment to report."""
+
+WAITERS = 64
+"""Threads in which arrivals are waited for. When all are taken, stages are reported late, and that is all."""
 
 
 class Pending(Generic[T]):
@@ -92,6 +101,14 @@ class Pending(Generic[T]):
         """Nobody wants the result any more."""
         _abandon(self.response)
 
+    async def arrival(self, waiters: ThreadPoolExecutor) -> None:
+        """Return when the result is there, or has failed. Not fetched: it may lie on another machine."""
+        reference = await self.response._to_object_ref()
+        timeout_s = max(0.0, self._deadline_s - time.time())
+        await asyncio.get_running_loop().run_in_executor(
+            waiters, lambda: ray.wait([reference], timeout=timeout_s, fetch_local=False)
+        )
+
 
 class Call(Generic[T]):
     """One method of one deployment."""
@@ -111,7 +128,35 @@ class Call(Generic[T]):
         return Pending(cast("DeploymentResponse[T]", response), self._stage, deadline_s)
 
 
-class Graph:
+class AudioCalls:
+    """Implements `multimodal.stages.Ears`."""
+
+    def __init__(self, audio_encoder: Handle, args: AppArgs) -> None:
+        timeout_s = args.audio.timeout_s
+        self._transcribe = Call[Transcript | SpeechPlan](audio_encoder, "transcribe", timeout_s)
+        self._transcribe_part = Call[Transcript](audio_encoder, "transcribe_part", timeout_s)
+
+    def transcribe(
+        self, ctx: RequestContext, audio: Sound, hints: SpeechHints
+    ) -> Deferred[Transcript | SpeechPlan]:
+        return self._transcribe(ctx, audio, hints)
+
+    def transcribe_part(
+        self,
+        ctx: RequestContext,
+        audio: Sound,
+        windows: Sequence[Spans],
+        hints: SpeechHints,
+    ) -> Deferred[Transcript]:
+        return self._transcribe_part(ctx, audio, tuple(windows), hints)
+
+    def abandon(self, *results: Deferred[object]) -> None:
+        for result in results:
+            if isinstance(result, Pending):
+                result.abandon()
+
+
+class Graph(AudioCalls):
     """Implements `multimodal.stages.Stages`."""
 
     def __init__(
@@ -127,10 +172,10 @@ class Graph:
         vision_tower: Handle | None,
         args: AppArgs,
     ) -> None:
+        super().__init__(audio_encoder, args)
         self._load = Call[Media](media_loader, "load", args.loader.timeout_s)
         self._encode_text = Call[TextEmbeddings](text_encoder, "encode", args.text.timeout_s)
         self._encode_image = Call[ImageFeatures](image_encoder, "encode", args.image.timeout_s)
-        self._transcribe = Call[Transcript](audio_encoder, "transcribe", args.audio.timeout_s)
         self._watch = Call[VideoFeatures](video_encoder, "watch", args.video.timeout_s)
         self._read = Call[ImageText](reader, "read", args.reader.timeout_s)
         self._see = None if vision_tower is None else Call[Visual](vision_tower, "see", args.image.timeout_s)
@@ -139,6 +184,7 @@ class Graph:
         handles = [media_loader, text_encoder, image_encoder, audio_encoder, video_encoder, reader, generator]
         self._handles = handles if vision_tower is None else [*handles, vision_tower]
         self._monitor = StateMonitor([handle.deployment_name for handle in self._handles])
+        self._waiters = ThreadPoolExecutor(WAITERS, thread_name_prefix="arrival")
 
     def load(self, ctx: RequestContext, source: MediaSource) -> Deferred[Media]:
         return self._load(ctx, source)
@@ -149,11 +195,17 @@ class Graph:
     def read(self, ctx: RequestContext, image: Deferred[Media]) -> Deferred[ImageText]:
         return self._read(ctx, image)
 
-    def transcribe(self, ctx: RequestContext, audio: Deferred[Media]) -> Deferred[Transcript]:
-        return self._transcribe(ctx, audio)
+    def watch(
+        self, ctx: RequestContext, video: Deferred[Media], hints: SpeechHints
+    ) -> Deferred[VideoFeatures]:
+        return self._watch(ctx, video, hints)
 
-    def watch(self, ctx: RequestContext, video: Deferred[Media]) -> Deferred[VideoFeatures]:
-        return self._watch(ctx, video)
+    async def arrival(self, result: Deferred[object]) -> None:
+        if isinstance(result, Pending) and in_replica():
+            await result.arrival(self._waiters)
+        else:
+            # Local testing mode has no object store.
+            await asyncio.wait([asyncio.ensure_future(_settled(result))])
 
     def embed_text(self, ctx: RequestContext, texts: Sequence[str]) -> Deferred[TextEmbeddings]:
         return self._encode_text(ctx, list(texts))
@@ -201,29 +253,32 @@ class Graph:
             # Does nothing once the stream has ended; before, it aborts the request in the engine.
             _abandon(steps)
 
-    def abandon(self, *results: Deferred[object]) -> None:
-        for result in results:
-            if isinstance(result, Pending):
-                result.abandon()
-
     async def states(self) -> Mapping[str, StageState]:
         return await self._monitor.states()
 
-    async def metrics(self) -> Mapping[str, Sequence[str]]:
-        """Metrics text of every running replica, by deployment, as of now."""
-        names = [handle.deployment_name for handle in self._handles]
-        texts = await asyncio.gather(*map(_replica_metrics, self._handles))
-        return dict(zip(names, texts, strict=True))
+    async def metrics(self) -> Mapping[str, Mapping[str, str]]:
+        """Metrics text of every running replica, by deployment and name of the replica, as of now."""
+        handles = [*self._handles, *_own_handle()]
+        texts = await asyncio.gather(*map(_replica_metrics, handles))
+        return {handle.deployment_name: found for handle, found in zip(handles, texts, strict=True)}
 
 
-async def _replica_metrics(handle: Handle) -> list[str]:
-    """Of every replica; none where there is no replica now, or one does not answer."""
+def _own_handle() -> list[Handle]:
+    """Of the deployment that this process is a replica of: its other replicas have metrics, too."""
+    if not in_replica():
+        return []
+    here = serve.get_replica_context()
+    return [cast(Handle, serve.get_deployment_handle(here.deployment, here.app_name))]
+
+
+async def _replica_metrics(handle: Handle) -> dict[str, str]:
+    """Of every replica by name; none where there is no replica now, or one does not answer."""
     try:
         async with asyncio.timeout(METRICS_TIMEOUT_S):
-            return list(await handle.options(_by_reference=True).broadcast("metrics").results_async())
+            return dict(await handle.options(_by_reference=True).broadcast("metrics").results_async())
     except (TimeoutError, serve_exceptions.RayServeException, ray.exceptions.RayError) as error:
         logger.warning("no metrics of %s: %s", handle.deployment_name, type(error).__name__)
-        return []
+        return {}
 
 
 class StateMonitor:
@@ -326,6 +381,11 @@ def _abandon(response: DeploymentResponse[T] | DeploymentResponseGenerator[T]) -
     """Cancel a call that may also have ended, or never have begun: then it raises why, which is known."""
     with contextlib.suppress(Exception):
         response.cancel()  # type: ignore[no-untyped-call]
+
+
+async def _settled(result: Deferred[object]) -> None:
+    with contextlib.suppress(Exception):  # whoever wants the result gets the error
+        await result
 
 
 def _reference(argument: object) -> object:

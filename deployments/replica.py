@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from prometheus_client import REGISTRY, Counter, Histogram, generate_latest
+from ray import serve
 
+from deployments.batching import in_replica
 from deployments.loopback import keep_on_loopback
 from multimodal.errors import DeadlineExceeded
 from multimodal.types import MediaKind, RequestContext
@@ -38,6 +40,16 @@ def refuse_if_late(ctx: RequestContext) -> None:
 class ReportsMetrics:
     """A replica that can be asked for its metrics."""
 
-    def metrics(self) -> str:
-        """This process's metrics in Prometheus' text format, vLLM's own included where it runs here."""
+    def metrics(self) -> tuple[str, str]:
+        """The replica's name, and its metrics in Prometheus' text format, vLLM's own included where it runs
+        here."""
+        return replica_name(), self.exposition()
+
+    def exposition(self) -> str:
+        """This process's metrics."""
         return generate_latest(REGISTRY).decode()
+
+
+def replica_name() -> str:
+    """What tells this replica from others of its deployment, as the Ray dashboard shows it."""
+    return serve.get_replica_context().replica_id.unique_id if in_replica() else "local"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from deployments.graph import Call, Handle
+from functools import partial
+
+from deployments.graph import AudioCalls, Call, Handle
 from deployments.replica import ReportsMetrics, count_batch, refuse_if_late
 from multimodal.config import AppArgs
 from multimodal.encoders.video import understand
+from multimodal.hearing import hear, transcript_of
 from multimodal.types import (
     Audio,
     Image,
@@ -13,6 +16,7 @@ from multimodal.types import (
     ImageText,
     MediaKind,
     RequestContext,
+    SpeechHints,
     Transcript,
     Video,
     VideoFeatures,
@@ -32,10 +36,11 @@ class VideoEncoder(ReportsMetrics):
         self._args = args.video
         self._encode_image = Call[ImageFeatures](image_encoder, "encode", args.image.timeout_s)
         self._read = Call[ImageText](reader, "read", args.reader.timeout_s)
-        self._transcribe = Call[Transcript](audio_encoder, "transcribe", args.audio.timeout_s)
+        self._ears = AudioCalls(audio_encoder, args)
+        self._part_windows = args.audio.part_windows
 
-    async def watch(self, ctx: RequestContext, video: Video) -> VideoFeatures:
-        """What is seen and heard in a video."""
+    async def watch(self, ctx: RequestContext, video: Video, hints: SpeechHints) -> VideoFeatures:
+        """What is seen and heard in a video; `hints` are on its speech."""
         refuse_if_late(ctx)
         count_batch(self, MediaKind.VIDEO, 1)
         return await understand(
@@ -43,7 +48,7 @@ class VideoEncoder(ReportsMetrics):
             video,
             encode_image=self._on_image,
             read=self._on_text,
-            transcribe=self._on_sound,
+            transcribe=partial(self._on_sound, hints),
             scene_difference=self._args.scene_difference,
         )
 
@@ -53,5 +58,5 @@ class VideoEncoder(ReportsMetrics):
     async def _on_text(self, ctx: RequestContext, frame: Image) -> ImageText:
         return await self._read(ctx, frame)
 
-    async def _on_sound(self, ctx: RequestContext, audio: Audio) -> Transcript:
-        return await self._transcribe(ctx, audio)
+    async def _on_sound(self, hints: SpeechHints, ctx: RequestContext, audio: Audio) -> Transcript:
+        return await transcript_of(hear(self._ears, ctx, audio, hints, self._part_windows))

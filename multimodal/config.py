@@ -95,6 +95,9 @@ class AudioArgs(Settings):
     model: ModelRef = "embedded:whisper-tiny-en"
     batch_windows: int = Field(8, gt=0, description="windows (of 30 s at most) in one batch")
     batch_wait_s: float = Field(0.005, ge=0, description="how long a batch waits for company, seconds")
+    part_windows: int = Field(
+        4, gt=0, description="windows in one call; a longer recording is shared out among the replicas"
+    )
     beam_size: int = Field(5, gt=0, description="hypotheses kept while decoding")
     threads: int = Field(2, gt=0, description="CPU threads")
     device: str = "cpu"

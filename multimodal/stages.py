@@ -8,7 +8,7 @@ store, and never through the caller.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from multimodal.types import (
     Audio,
@@ -21,6 +21,9 @@ from multimodal.types import (
     Media,
     MediaSource,
     RequestContext,
+    Spans,
+    SpeechHints,
+    SpeechPlan,
     SpeechWindow,
     StageState,
     TextEmbeddings,
@@ -29,12 +32,39 @@ from multimodal.types import (
     Visual,
 )
 
+Sound: TypeAlias = Deferred[Media] | Audio
+"""A recording: on its way from the loader, or the sound of a video at hand."""
 
-class Stages(Protocol):
+
+class Ears(Protocol):
+    """AudioEncoder as its callers see it. See `multimodal.hearing`, which puts the two calls together."""
+
+    def transcribe(
+        self, ctx: RequestContext, audio: Sound, hints: SpeechHints
+    ) -> Deferred[Transcript | SpeechPlan]:
+        """Turn speech into text with times; of a long recording, only find out where somebody speaks."""
+        ...
+
+    def transcribe_part(
+        self, ctx: RequestContext, audio: Sound, windows: Sequence[Spans], hints: SpeechHints
+    ) -> Deferred[Transcript]:
+        """Some windows of a long recording, on any replica."""
+        ...
+
+    def abandon(self, *results: Deferred[object]) -> None:
+        """Stop the work on results that nobody wants any more; does nothing to those that are there."""
+        ...
+
+
+class Stages(Ears, Protocol):
     """The graph as its callers see it. Calls return at once; errors surface where the result is awaited."""
 
     def load(self, ctx: RequestContext, source: MediaSource) -> Deferred[Media]:
         """Decode one medium once, in a process that can be killed."""
+        ...
+
+    async def arrival(self, result: Deferred[object]) -> None:
+        """Return when a result is there, or has failed, without fetching it."""
         ...
 
     def encode_image(self, ctx: RequestContext, image: Deferred[Media]) -> Deferred[ImageFeatures]:
@@ -45,11 +75,9 @@ class Stages(Protocol):
         """Find the text in a picture."""
         ...
 
-    def transcribe(self, ctx: RequestContext, audio: Deferred[Media]) -> Deferred[Transcript]:
-        """Turn speech into text with times."""
-        ...
-
-    def watch(self, ctx: RequestContext, video: Deferred[Media]) -> Deferred[VideoFeatures]:
+    def watch(
+        self, ctx: RequestContext, video: Deferred[Media], hints: SpeechHints
+    ) -> Deferred[VideoFeatures]:
         """Encode and read the frames of a video and transcribe its sound, on one time line."""
         ...
 
@@ -77,12 +105,8 @@ class Stages(Protocol):
         """Stream the answer. Closing the iterator early aborts the request in the engine."""
         ...
 
-    def abandon(self, *results: Deferred[object]) -> None:
-        """Stop the work on results that nobody wants any more; does nothing to those that are there."""
-        ...
-
-    async def metrics(self) -> Mapping[str, Sequence[str]]:
-        """Metrics of every replica in Prometheus' text format, by deployment, current."""
+    async def metrics(self) -> Mapping[str, Mapping[str, str]]:
+        """Metrics in Prometheus' text format, by deployment and replica, current."""
         ...
 
     async def states(self) -> Mapping[str, StageState]:
@@ -119,18 +143,17 @@ class ReaderBackend(Protocol):
 
 
 class AudioBackend(Protocol):
-    """The model behind AudioEncoder. `cut`, then `transcribe` in batches, then `join`."""
+    """The model behind AudioEncoder: `plan`, then `transcribe` in batches. `hearing.join` does the rest."""
 
-    def cut(self, audio: Audio) -> list[SpeechWindow]:
-        """Stretches of speech of at most 30 s each, by voice activity; none for silence."""
+    def plan(self, audio: Audio, hints: SpeechHints) -> SpeechPlan:
+        """Where somebody speaks, in windows of at most 30 s of sound, by voice activity; none for silence.
+
+        Raises InvalidRequest for a language that the model does not know.
+        """
         ...
 
     def transcribe(self, windows: Sequence[SpeechWindow]) -> list[Transcript]:
         """One transcript for each window, times counted from the start of the recording. One batch."""
-        ...
-
-    def join(self, audio: Audio, parts: Sequence[Transcript]) -> Transcript:
-        """The transcript of the whole recording."""
         ...
 
 

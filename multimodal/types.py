@@ -117,6 +117,8 @@ class Video:
     format: str
     audio: Audio | None
     """None where the file has no sound track."""
+    cuts_s: tuple[float, ...] = ()
+    """When the picture changes, ascending, where the sampling looked for that (FrameSampling.SCENE)."""
 
 
 Media: TypeAlias = Image | Audio | Video
@@ -165,14 +167,42 @@ class ImageFeatures:
     """(dimensions,), unit length: the retrieval vector; None where the profile has no image tower."""
 
 
+Spans: TypeAlias = tuple[tuple[float, float], ...]
+"""Start and end of stretches of speech in a recording, seconds, in order: at most 30 s of sound together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeechHints:
+    """What a client says about a recording, to help transcription."""
+
+    language: str | None = None
+    """ISO 639-1 code; None: the model finds out."""
+    prompt: str = field(default="", repr=False)
+    """Words that may occur in the recording, or what was said before: names, spellings, style."""
+    temperature: float = 0.0
+    """0: the likeliest words; above, words are drawn."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpeechWindow:
     """A stretch of a recording in which somebody speaks, at most 30 s of sound."""
 
     samples: NDArray[np.float32] = field(repr=False)
     """(n,), at SAMPLE_RATE_HZ: the speech with the silence cut out."""
-    spans_s: tuple[tuple[float, float], ...]
+    spans_s: Spans
     """Start and end, in the recording, of each piece that `samples` joins: maps times back."""
+    hints: SpeechHints = SpeechHints()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeechPlan:
+    """A recording that is too long for one call: who has it transcribed shares its windows out."""
+
+    windows: tuple[Spans, ...]
+    """In time order."""
+    language: str
+    """What a transcript says where nobody speaks."""
+    duration_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +213,8 @@ class TranscriptWord:
     start_s: float
     end_s: float
     probability: float
+    tokens: tuple[int, ...] = ()
+    """The word in the model's vocabulary."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,6 +225,12 @@ class TranscriptSegment:
     start_s: float
     end_s: float
     words: tuple[TranscriptWord, ...] = ()
+    log_probability: float = 0.0
+    """Mean of its window's tokens."""
+    no_speech_probability: float = 0.0
+    """That nobody speaks in its window."""
+    temperature: float = 0.0
+    """At which its words were drawn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -390,6 +428,25 @@ class ChatRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AnalysisRequest:
+    """One medium to be understood, and perhaps a question about it."""
+
+    source: MediaSource
+    """AUDIO or VIDEO."""
+    hints: SpeechHints = SpeechHints()
+    question: str | None = None
+    """None: nothing is generated."""
+    sampling: Sampling = Sampling()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TranscriptPart:
+    """What is known so far of a transcript: the segments that follow those of the parts before."""
+
+    segments: tuple[TranscriptSegment, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StageEvent:
     """A request entered or left a stage."""
 
@@ -410,6 +467,9 @@ class MediaSkipped:
 
 
 ChatEvent: TypeAlias = StageEvent | MediaSkipped | GenerationStep
+
+AnalysisEvent: TypeAlias = StageEvent | TranscriptPart | Transcript | VideoFeatures | GenerationStep
+"""Parts of a recording's transcript as they come, then what is known of the medium, once, then the answer."""
 
 
 class StageState(StrEnum):

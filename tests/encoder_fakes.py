@@ -16,12 +16,16 @@ from numpy.typing import NDArray
 
 from multimodal.encoders.colours import dominant_colours
 from multimodal.encoders.image import ColourEncoder
+from multimodal.errors import InvalidRequest
+from multimodal.languages import NAMES
 from multimodal.types import (
     SAMPLE_RATE_HZ,
     Audio,
     Image,
     ImageFeatures,
     ImageText,
+    SpeechHints,
+    SpeechPlan,
     SpeechWindow,
     TextEmbeddings,
     TextLine,
@@ -124,34 +128,36 @@ def sound_saying(words: str, seconds: float = 2.0) -> NDArray[np.float32]:
 
 
 class FakeAudioEncoder:
-    """Hears the words that `sound_saying` hid, spread evenly over the sound; "2.0 seconds of sound" in other
-    sound, and nobody in silence."""
+    """Hears the words that `sound_saying` hid, spread evenly over the sound, in the language it is told, else
+    English. In other sound it hears "2.0 seconds of sound", or "2.0 seconds of <prompt>" where there is a
+    prompt, and nobody in silence."""
 
-    def cut(self, audio: Audio) -> list[SpeechWindow]:
-        """Windows of WINDOW_S seconds, without those that are silent."""
+    def plan(self, audio: Audio, hints: SpeechHints) -> SpeechPlan:
+        """Windows of WINDOW_S seconds, without those that are silent. Knows Whisper's languages."""
+        if hints.language not in (None, *NAMES):
+            raise InvalidRequest("This language is not known. Name another one.", param="language")
         size = WINDOW_S * SAMPLE_RATE_HZ
-        windows = [audio.samples[start : start + size] for start in range(0, len(audio.samples), size)]
-        return [
-            SpeechWindow(samples=samples, spans_s=((i * WINDOW_S, i * WINDOW_S + _seconds(samples)),))
-            for i, samples in enumerate(windows)
-            if np.abs(samples).max() > SILENCE
-        ]
+        blocks = [audio.samples[start : start + size] for start in range(0, len(audio.samples), size)]
+        return SpeechPlan(
+            windows=tuple(
+                ((float(i * WINDOW_S), i * WINDOW_S + len(block) / SAMPLE_RATE_HZ),)
+                for i, block in enumerate(blocks)
+                if np.abs(block).max() > SILENCE
+            ),
+            language=hints.language or "en",
+            duration_s=audio.duration_s,
+        )
 
     def transcribe(self, windows: Sequence[SpeechWindow]) -> list[Transcript]:
         """One segment with words for each window."""
         return [_transcript(window) for window in windows]
-
-    def join(self, audio: Audio, parts: Sequence[Transcript]) -> Transcript:
-        """All segments of the parts."""
-        segments = tuple(segment for part in parts for segment in part.segments)
-        return Transcript(segments=segments, language="en", duration_s=audio.duration_s)
 
 
 def _transcript(window: SpeechWindow) -> Transcript:
     start_s, end_s = window.spans_s[0]
     levels = window.samples * (32768 / 64) - 64
     hidden = _find(np.clip(np.round(levels), 0, 255).astype(np.uint8))
-    text = f"{end_s - start_s:.1f} seconds of sound" if hidden is None else hidden
+    text = f"{end_s - start_s:.1f} seconds of {window.hints.prompt or 'sound'}" if hidden is None else hidden
     words = text.split()
     times = np.linspace(start_s, end_s, len(words) + 1).tolist()
     segment = TranscriptSegment(
@@ -159,15 +165,15 @@ def _transcript(window: SpeechWindow) -> Transcript:
         start_s=start_s,
         end_s=end_s,
         words=tuple(
-            TranscriptWord(text=word, start_s=times[i], end_s=times[i + 1], probability=1.0)
+            TranscriptWord(text=word, start_s=times[i], end_s=times[i + 1], probability=1.0, tokens=(i,))
             for i, word in enumerate(words)
         ),
+        log_probability=-0.25,
+        no_speech_probability=0.125,
+        temperature=window.hints.temperature,
     )
-    return Transcript(segments=(segment,), language="en", duration_s=end_s - start_s)
-
-
-def _seconds(samples: NDArray[np.float32]) -> float:
-    return len(samples) / SAMPLE_RATE_HZ
+    language = window.hints.language or "en"
+    return Transcript(segments=(segment,), language=language, duration_s=end_s - start_s)
 
 
 # --- hiding words --------------------------------------------------------------------------------

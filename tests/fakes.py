@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from multimodal.errors import InvalidMedia, MultimodalError, StageUnavailable
+from multimodal.stages import Sound
 from multimodal.types import (
     SAMPLE_RATE_HZ,
     Audio,
@@ -25,6 +26,9 @@ from multimodal.types import (
     MediaKind,
     MediaSource,
     RequestContext,
+    Spans,
+    SpeechHints,
+    SpeechPlan,
     StageState,
     TextEmbeddings,
     TextLine,
@@ -58,6 +62,12 @@ def decoded(source: MediaSource) -> Media:
         format="mp4",
         audio=sound,
     )
+
+
+def spoken(text: str, start_s: float = 0.0) -> Transcript:
+    """One segment of a second."""
+    segment = TranscriptSegment(text=text, start_s=start_s, end_s=start_s + 1.0)
+    return Transcript(segments=(segment,), language="en", duration_s=1.0)
 
 
 def line(text: str) -> TextLine:
@@ -136,6 +146,9 @@ class FakeStages:
     requests: list[GenerateRequest] = field(default_factory=list)
     visuals: list[Visual] = field(default_factory=list)
     contexts: list[RequestContext] = field(default_factory=list)
+    hints: list[SpeechHints] = field(default_factory=list)
+    plan: SpeechPlan | None = None
+    """What a recording is cut into; None: it is short."""
     abandoned: int = 0
     has_vision_tower: bool = False
     generator: FakeGenerator = field(default_factory=FakeGenerator)
@@ -172,15 +185,35 @@ class FakeStages:
 
         return self._start("read", read)
 
-    def transcribe(self, ctx: RequestContext, audio: Deferred[Media]) -> Deferred[Transcript]:
-        async def transcribe() -> Transcript:
-            words = f"speech-of-{(await audio).sha256}"
-            segment = TranscriptSegment(text=words, start_s=0.0, end_s=1.0)
-            return Transcript(segments=(segment,), language="en", duration_s=1.0)
+    def transcribe(
+        self, ctx: RequestContext, audio: Sound, hints: SpeechHints
+    ) -> Deferred[Transcript | SpeechPlan]:
+        self.hints.append(hints)
+
+        async def transcribe() -> Transcript | SpeechPlan:
+            sound = await audio if isinstance(audio, Awaitable) else audio
+            return self.plan or spoken(f"speech-of-{sound.sha256}")
 
         return self._start("transcribe", transcribe)
 
-    def watch(self, ctx: RequestContext, video: Deferred[Media]) -> Deferred[VideoFeatures]:
+    def transcribe_part(
+        self, ctx: RequestContext, audio: Sound, windows: Sequence[Spans], hints: SpeechHints
+    ) -> Deferred[Transcript]:
+        start_s = windows[0][0][0]
+
+        async def transcribe() -> Transcript:
+            return spoken(f"speech-from-{start_s:g}", start_s)
+
+        return self._start(f"transcribe_part {start_s:g}", transcribe)
+
+    async def arrival(self, result: Deferred[object]) -> None:
+        await asyncio.wait([asyncio.ensure_future(result)])
+
+    def watch(
+        self, ctx: RequestContext, video: Deferred[Media], hints: SpeechHints
+    ) -> Deferred[VideoFeatures]:
+        self.hints.append(hints)
+
         async def watch() -> VideoFeatures:
             return VideoFeatures(
                 sha256=(await video).sha256, duration_s=1.0, width=6, height=4, scenes=(), transcript=None
@@ -215,7 +248,7 @@ class FakeStages:
             if isinstance(result, asyncio.Future):
                 result.cancel()
 
-    async def metrics(self) -> Mapping[str, Sequence[str]]:
+    async def metrics(self) -> Mapping[str, Mapping[str, str]]:
         return {}
 
     async def states(self) -> Mapping[str, StageState]:

@@ -8,6 +8,7 @@ length of the process.
     media.speech("the meeting starts at nine", "mp3")
     media.picture_with_text("TOTAL 42 EUR", size=(640, 320))
     media.captioned_clip([("red", "CHAPTER ONE"), ("blue", "THE END")], voice="hello there", container="webm")
+    media.cut_clip((("red", "ONE", 3.0), ("blue", "TWO", 0.8)), fade_s=0.5)
     media.data_url("image/png", media.plain("teal"))
 """
 
@@ -236,6 +237,34 @@ def _captioned_clip(
     arguments += ["-filter_complex", graph, "-map", "[v]", *sound, "-t", str(seconds)]
     arguments += ["-force_key_frames", cuts, *_CLIP_CODECS[container]]
     return _ffmpeg(files, arguments, f"clip.{container}")
+
+
+@cache
+def cut_clip(
+    scenes: tuple[tuple[str, str, float], ...], *, fps: int = 25, fade_s: float = 0.0, size: Size = (320, 180)
+) -> bytes:
+    """Scenes of any length (colour, caption, seconds), without sound; key frames are where x264 wants them.
+
+    With `fade_s` each fades into the next for that long; the middle of the fade is where the cut would be.
+    """
+    files: dict[str, bytes] = {}
+    arguments: list[str] = []
+    graph: list[str] = []
+    last, end_s = "0", 0.0
+    for number, (colour, caption, seconds) in enumerate(scenes):
+        picture = draw_text(caption, size=size, colour=colour, text_colour="white")
+        files[f"{number}.png"] = encode(picture, "png")
+        shown_s = seconds + fade_s * (1 if 0 < number < len(scenes) - 1 else 0.5)
+        arguments += ["-loop", "1", "-framerate", str(fps), "-t", str(shown_s), "-i", f"{number}.png"]
+        if number and fade_s:
+            graph.append(f"[{last}][{number}]xfade=duration={fade_s}:offset={end_s - fade_s / 2}[x{number}]")
+            last = f"x{number}"
+        end_s += seconds
+    if not fade_s:
+        graph = ["".join(f"[{number}]" for number in range(len(scenes))) + f"concat=n={len(scenes)}[all]"]
+        last = "all"
+    arguments += ["-filter_complex", ";".join(graph), "-map", f"[{last}]", *_H264, "-crf", "23"]
+    return _ffmpeg(files, arguments, "clip.mp4")
 
 
 @cache

@@ -17,10 +17,14 @@ from multimodal.api.chat import chat_router
 from multimodal.api.embeddings import embeddings_router
 from multimodal.api.exchange import ExchangeMiddleware, Timer, answer_error
 from multimodal.api.limits import BodyLimitMiddleware
+from multimodal.api.metrics import Metrics
 from multimodal.api.openapi import DocumentedApp
 from multimodal.api.service import Service
 from multimodal.api.status import health_router, models_router
 from multimodal.api.surface import Surface
+from multimodal.api.transcribe import transcribe_router
+from multimodal.api.transcription import transcriptions_router
+from multimodal.api.video import video_router
 from multimodal.config import AppArgs
 from multimodal.errors import MultimodalError
 
@@ -31,6 +35,8 @@ def create_app(
     clock: Callable[[], float] = time.time,
     timer: Timer = time.perf_counter,
     *,
+    metrics: Metrics | None = None,
+    replica: str = "local",
     allowed_hosts: Collection[str] = (),
     send_request_id: bool = True,
 ) -> FastAPI:
@@ -41,13 +47,23 @@ def create_app(
         args: limits, deadlines, keys and model names.
         clock: Unix seconds, for deadlines and timestamps.
         timer: monotonic seconds, for durations.
+        metrics: where the app counts; its own by default.
+        replica: what tells it from other replicas in metrics.
         allowed_hosts: host names beside loopback that are served without keys (tests, a local name).
         send_request_id: whether to set the header `x-request-id`. Ray Serve's proxy appends one by itself.
 
     Raises ConfigError for malformed keys.
     """
     keys = KeyRing(args.api.keys)
-    surface = Surface(service=service, args=args, clock=clock, timer=timer, catalogue=Catalogue(args))
+    surface = Surface(
+        service=service,
+        args=args,
+        clock=clock,
+        timer=timer,
+        catalogue=Catalogue(args),
+        metrics=metrics or Metrics(),
+        replica=replica,
+    )
     app = DocumentedApp(
         title="multimodal",
         version=version("multimodal"),
@@ -56,7 +72,16 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    for router in (chat_router, embeddings_router, models_router, health_router):
+    routers = (
+        chat_router,
+        embeddings_router,
+        transcriptions_router,
+        transcribe_router,
+        video_router,
+        models_router,
+        health_router,
+    )
+    for router in routers:
         app.include_router(router(surface))
     for kind in (MultimodalError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, answer_error)

@@ -8,13 +8,18 @@ from pathlib import PurePosixPath
 from multimodal.config import AppArgs
 from multimodal.errors import ModelNotFound
 
-EMBEDDED_NAMES = {"minilm": "all-minilm-l6-v2"}
+EMBEDDED_NAMES = {"minilm": "all-minilm-l6-v2", "whisper-tiny-en": "whisper-tiny.en"}
 """Names under which the models of the embedded profile are known elsewhere."""
 
 TEXT_ALIAS = "text"
 """Conventional name of whatever embeds text."""
 
+SPEECH_ALIAS = "whisper-1"
+"""OpenAI's name of the model that transcribes."""
+
 CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
+TRANSCRIPTIONS, TRANSCRIBE = "/v1/audio/transcriptions", "/v1/audio/transcribe"
+ANALYZE = "/v1/video/analyze"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +39,7 @@ class Catalogue:
         self.entries = (
             Entry(
                 id=args.generator.served_name,
-                endpoints=(CHAT,),
+                endpoints=(CHAT, TRANSCRIBE, ANALYZE),
                 modalities=("text", "image", "audio", "video"),
             ),
             Entry(
@@ -42,6 +47,12 @@ class Catalogue:
                 endpoints=(EMBEDDINGS,),
                 modalities=("text",),
                 aliases=(TEXT_ALIAS,),
+            ),
+            Entry(
+                id=_name_of(args.audio.model),
+                endpoints=(TRANSCRIPTIONS,),
+                modalities=("audio",),
+                aliases=(SPEECH_ALIAS,),
             ),
         )
 

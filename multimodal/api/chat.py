@@ -10,12 +10,12 @@ from fastapi import APIRouter, Request, Response
 from multimodal.api.body import read_body
 from multimodal.api.catalogue import CHAT
 from multimodal.api.chat_stream import ChatStream
-from multimodal.api.convert import ChatCall, ChatConverter
+from multimodal.api.convert import ChatCall, ChatConverter, media_of
 from multimodal.api.disconnect import AbortOnDisconnect
 from multimodal.api.exchange import Exchange, exchange_of
-from multimodal.api.openapi import CHAT_EXAMPLES, error_responses, json_body
-from multimodal.api.record import ChatRecord, StageLabels
-from multimodal.api.responses import AnswerMessage, ChatCompletion, ChatUsage, Choice
+from multimodal.api.openapi import CHAT_EXAMPLES, error_responses, json_body, stream_content
+from multimodal.api.record import Record, StageLabels
+from multimodal.api.responses import AnswerMessage, ChatCompletion, ChatCompletionChunk, ChatUsage, Choice
 from multimodal.api.schemas import ChatCompletionRequest
 from multimodal.api.sse import ChunkWriter
 from multimodal.api.surface import Surface
@@ -31,7 +31,7 @@ def chat_router(surface: Surface) -> APIRouter:
         CHAT,
         summary="Answer a conversation with text, pictures, recordings and videos",
         response_model=ChatCompletion,
-        responses={200: {"content": {"text/event-stream": {}}}, **error_responses()},
+        responses={200: {"content": stream_content(ChatCompletionChunk)}, **error_responses()},
         openapi_extra=json_body(ChatCompletionRequest, CHAT_EXAMPLES),
     )
     async def chat(request: Request) -> Response:
@@ -52,7 +52,7 @@ class ChatAnswer:
         self._call = call
         self._id = f"chatcmpl-{exchange.request_id.replace('-', '')}"
         self._created = int(surface.clock())
-        self._record = ChatRecord(exchange, call.skipped, metrics=surface.metrics, timer=surface.timer)
+        self._record = Record(exchange, call.skipped, metrics=surface.metrics, timer=surface.timer)
 
     async def respond(self, request: Request) -> Response:
         """Start the service. Raises its errors, or leaves that to the stream."""
@@ -70,7 +70,7 @@ class ChatAnswer:
             model=self._call.model,
             include_usage=self._call.include_usage,
         )
-        labels = StageLabels(self._call.request) if self._call.include_stages else None
+        labels = StageLabels(media_of(self._call.request)) if self._call.include_stages else None
         return ChatStream(
             events,
             writer,

@@ -7,7 +7,17 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+)
+from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from multimodal.types import FrameSampling
@@ -27,7 +37,16 @@ def _no_nul(text: str) -> str:
     return text
 
 
-Text = Annotated[str, AfterValidator(_no_nul)]
+def _whole_number(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole_number)
+"""Marks integers: JSON has one kind of numbers, and for JSON Schema 4.0 is the integer 4."""
+
+Count = Annotated[int, Field(ge=1), WHOLE]
+
+Text = Annotated[str, AfterValidator(_no_nul), Field(json_schema_extra={"pattern": r"^[^\u0000]*$"})]
 # Strict mode would ask for the enum's members, which JSON does not have.
 SamplingName = Annotated[FrameSampling, Field(strict=False)]
 
@@ -67,7 +86,7 @@ class AudioContent(Schema):
 
 class FrameOptions(Schema):
     frame_sampling: SamplingName | None = Field(None, description="how frames are chosen")
-    max_frames: int | None = Field(None, ge=1, description="frames sampled at most")
+    max_frames: Count | None = Field(None, description="frames sampled at most")
 
 
 class VideoUrl(FrameOptions):
@@ -118,10 +137,24 @@ Content = Annotated[
 ]
 
 
+def _only_an_assistant_may_say_nothing(schema: JsonDict) -> None:
+    """What `convert` checks, in the words of JSON Schema."""
+    schema["anyOf"] = [
+        {"properties": {"role": {"const": "assistant"}}},
+        {"properties": {"content": {"type": ["string", "array"]}}, "required": ["content"]},
+    ]
+
+
 class Message(Schema):
     """One turn. Only an assistant's content may be null."""
 
+    model_config = ConfigDict(json_schema_extra=_only_an_assistant_may_say_nothing)
+
     role: Literal["system", "developer", "user", "assistant"]
     content: Content | None = None
-    tool_calls: list[object] | None = Field(None, description="not supported: leave out or empty")
-    function_call: object = Field(None, description="not supported: leave out")
+    tool_calls: list[object] | None = Field(
+        None, description="not supported: leave out or empty", json_schema_extra={"maxItems": 0}
+    )
+    function_call: object = Field(
+        None, description="not supported: leave out", json_schema_extra={"type": "null"}
+    )

@@ -14,7 +14,7 @@ from multimodal.api.content import (
     TextContent,
     VideoContent,
 )
-from multimodal.api.sampling import refuse_unsupported, to_sampling
+from multimodal.api.sampling import chat_sampling, refuse_unsupported
 from multimodal.api.schemas import ChatCompletionRequest
 from multimodal.config import AppArgs
 from multimodal.errors import InvalidMedia, InvalidRequest, MediaTooLarge, RemoteUrlRefused
@@ -65,7 +65,7 @@ class ChatConverter:
         model = self._catalogue.find(body.model, CHAT).id
         refuse_unsupported(body)
         self._check_counts(body.messages)
-        sampling = to_sampling(body, self._args)
+        sampling = chat_sampling(body, self._args)
         on_media_error = body.on_media_error or OnMediaError.FAIL
         messages = tuple(
             self._message(message, f"messages.{index}", on_media_error)

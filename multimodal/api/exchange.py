@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -63,7 +64,10 @@ def answer_error(request: Request, error: Exception) -> Response:
     """Exception handler of the app."""
     exchange = exchange_of(request.scope)
     exchange.error = as_error(error, exchange.request_id)
-    return error_response(exchange.error)
+    response = error_response(exchange.error)
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        response.headers.update(error.headers or {})  # Allow
+    return response
 
 
 class ExchangeMiddleware:
@@ -113,6 +117,8 @@ class ExchangeMiddleware:
     def _record(self, exchange: Exchange, scope: Scope) -> None:
         endpoint = self._endpoint(scope)
         self._metrics.requests.labels(endpoint, str(exchange.outcome), exchange.tenant).inc()
+        if exchange.usage is not None and exchange.usage.completion_tokens:
+            self._metrics.count_prompt(exchange.usage)
         logger.info(json.dumps(self._log_line(exchange, endpoint)))
 
     def _endpoint(self, scope: Scope) -> str:

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 
-def merge(texts: Mapping[str, Sequence[str]]) -> bytes:
-    """One exposition of the expositions of every replica, by deployment.
+def merge(texts: Mapping[str, Mapping[str, str]]) -> bytes:
+    """One exposition of those of every replica, by deployment and by name of the replica.
 
-    Each sample gains the labels `deployment` and `replica` (its number), so that nothing collides and sums
-    over a deployment are sums over a label. A family is announced once, as Prometheus demands.
+    Each sample gains the labels `deployment` and `replica`, so that nothing collides and sums over a
+    deployment are sums over a label. A family is announced once, as Prometheus demands.
     """
     families: dict[str, Metric] = {}
     for deployment, replicas in texts.items():
-        for number, text in enumerate(replicas):
+        for replica, text in replicas.items():
             for family in text_string_to_metric_families(text):
                 joined = families.setdefault(
                     family.name, Metric(family.name, family.documentation, family.type)
                 )
                 for sample in family.samples:
-                    labels = {
-                        **sample.labels,
-                        "deployment": deployment,
-                        "replica": str(number),
-                    }
+                    labels = {**sample.labels, "deployment": deployment, "replica": replica}
                     joined.add_sample(sample.name, labels, sample.value)
     registry = CollectorRegistry()
     registry.register(_Fixed(families.values()))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 
+from multimodal.types import Usage
+
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 FAST_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5)
@@ -24,9 +26,15 @@ class Metrics:
             ["endpoint", "code", "tenant"],
             registry=self.registry,
         )
+        self.cache_requests = Counter(
+            "multimodal_cache_requests",
+            "Requests that a cache could have helped: kv_prefix is the engine's prefix cache, by prompt",
+            ["feature", "tier", "result"],
+            registry=self.registry,
+        )
         self.ttft_s = Histogram(
             "multimodal_ttft_seconds",
-            "From the arrival of a chat request to its first token",
+            "From the arrival of a request to the first token of its answer",
             buckets=SLOW_S,
             registry=self.registry,
         )
@@ -43,6 +51,11 @@ class Metrics:
             buckets=SLOW_S,
             registry=self.registry,
         )
+
+    def count_prompt(self, usage: Usage) -> None:
+        """Record whether the engine had the beginning of a prompt in its KV cache."""
+        result = "hit" if usage.cached_tokens else "miss"
+        self.cache_requests.labels("kv_prefix", "engine", result).inc()
 
     def render(self) -> bytes:
         """Prometheus' text exposition format."""

@@ -1,24 +1,31 @@
-"""What a chat request goes through: collected once, for the answer, the metrics and the log."""
+"""What a request goes through: collected once, for the answer, the metrics and the log."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from multimodal.api.convert import media_of
 from multimodal.api.exchange import Exchange, Timer
 from multimodal.api.metrics import Metrics
 from multimodal.api.responses import MediaNote, StageTime
-from multimodal.types import ChatEvent, ChatRequest, GenerationStep, MediaSkipped, Shortened, StageEvent
+from multimodal.types import (
+    AnalysisEvent,
+    ChatEvent,
+    GenerationStep,
+    MediaSkipped,
+    MediaSource,
+    Shortened,
+    StageEvent,
+)
 
 _VERBS = {"load": "loading", "encode": "encoding", "retrieve": "retrieving", "generate": "generating"}
 
 
-class ChatRecord:
+class Record:
     """Watches the events of one request."""
 
     def __init__(
-        self, exchange: Exchange, skipped: Sequence[MediaSkipped], *, metrics: Metrics, timer: Timer
+        self, exchange: Exchange, skipped: Sequence[MediaSkipped] = (), *, metrics: Metrics, timer: Timer
     ) -> None:
         self.notes = [_skipped_note(item) for item in skipped]
         self._exchange = exchange
@@ -26,7 +33,7 @@ class ChatRecord:
         self._timer = timer
         self._last_tokens_s: float | None = None
 
-    def see(self, event: ChatEvent) -> None:
+    def see(self, event: ChatEvent | AnalysisEvent) -> None:
         """Take note of an event. Called once for each, in order."""
         if isinstance(event, GenerationStep):
             self._see_step(event)
@@ -34,7 +41,7 @@ class ChatRecord:
             if event.seconds is not None:
                 self._exchange.stages.append(event)
                 self._metrics.stage_s.labels(event.stage).observe(event.seconds)
-        else:
+        elif isinstance(event, MediaSkipped):
             self.notes.append(_skipped_note(event))
 
     def _see_step(self, step: GenerationStep) -> None:
@@ -64,11 +71,12 @@ class ChatRecord:
 class StageLabels:
     """Says what runs in words that can be shown: "encoding image 2/3"."""
 
-    def __init__(self, request: ChatRequest) -> None:
-        totals = Counter(source.kind for source in media_of(request))
+    def __init__(self, media: Iterable[MediaSource]) -> None:
+        sources = list(media)
+        totals = Counter(source.kind for source in sources)
         seen: Counter[str] = Counter()
         self._places: dict[str, str] = {}
-        for source in media_of(request):
+        for source in sources:
             seen[source.kind] += 1
             self._places[source.param] = f"{source.kind} {seen[source.kind]}/{totals[source.kind]}"
 

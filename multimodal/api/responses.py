@@ -66,27 +66,68 @@ class ChatUsage(BaseModel):
 
 
 class AnswerMessage(BaseModel):
-    role: Literal["assistant"] = "assistant"
+    role: Literal["assistant"]
     content: str
-    refusal: None = None
+    refusal: None
 
 
 class Choice(BaseModel):
     index: int
     message: AnswerMessage
-    logprobs: None = None
+    logprobs: None
     finish_reason: Literal["stop", "length"]
 
 
 class ChatCompletion(BaseModel):
     id: str
-    object: Literal["chat.completion"] = "chat.completion"
+    object: Literal["chat.completion"]
     created: int = Field(description="Unix seconds")
     model: str
     choices: list[Choice]
     usage: ChatUsage
     media_notes: list[MediaNote] | None = Field(None, description="present where there is something to note")
     stages: list[StageTime] | None = Field(None, description="present with stream_options.include_stages")
+
+
+# --- streamed chat: written by `sse`, described here -------------------------------------------
+
+
+class AnswerDelta(BaseModel):
+    role: Literal["assistant"] | None = Field(None, description="in the first chunk of a choice")
+    content: str | None = None
+    refusal: None = None
+
+
+class ChunkChoice(BaseModel):
+    index: int
+    delta: AnswerDelta
+    logprobs: None
+    finish_reason: Literal["stop", "length"] | None = Field(description="in the last chunk of a choice")
+
+
+class StageNow(BaseModel):
+    """A stage that a request entered or left."""
+
+    stage: str
+    param: str | None = Field(description="the content part that it works on")
+    label: str = Field(description="to show, such as: encoding image 2/3")
+    seconds: float | None = Field(description="null on entering, the time it took on leaving")
+
+
+class ChatCompletionChunk(BaseModel):
+    """The data of an event of a streamed answer. Chunks without choices carry what stands beside them."""
+
+    id: str
+    object: Literal["chat.completion.chunk"]
+    created: int = Field(description="Unix seconds")
+    model: str
+    choices: list[ChunkChoice]
+    usage: ChatUsage | None = Field(
+        None, description="in the last chunk, with stream_options.include_usage; null in those before"
+    )
+    media_notes: list[MediaNote] | None = Field(None, description="in the chunk that ends the first choice")
+    stage: StageNow | None = Field(None, description="with stream_options.include_stages")
+    stages: list[StageTime] | None = Field(None, description="at the end, with stream_options.include_stages")
 
 
 # --- embeddings --------------------------------------------------------------------------------

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from multimodal.api.errors import UnsupportedParameter
-from multimodal.api.schemas import ChatCompletionRequest, JsonObjectFormat, JsonSchemaFormat, ResponseFormat
+from multimodal.api.schemas import (
+    AnswerOptions,
+    ChatCompletionRequest,
+    JsonObjectFormat,
+    JsonSchemaFormat,
+    ResponseFormat,
+)
 from multimodal.config import AppArgs
 from multimodal.errors import InvalidRequest
 from multimodal.types import Sampling
@@ -31,13 +38,10 @@ def refuse_unsupported(body: ChatCompletionRequest) -> None:
         raise UnsupportedParameter('Answers are text: send ["text"].', param="modalities")
 
 
-def to_sampling(body: ChatCompletionRequest, args: AppArgs) -> Sampling:
+def to_sampling(body: AnswerOptions, args: AppArgs) -> Sampling:
     """Raises InvalidRequest for values beyond what this deployment is configured for."""
-    max_tokens = _max_tokens(body, args.generator.max_model_len)
-    if (body.n or 1) > args.limits.choices:
-        raise InvalidRequest(f"n must be at most {args.limits.choices}.", param="n")
     return Sampling(
-        max_tokens=max_tokens,
+        max_tokens=_max_tokens(body, args.generator.max_model_len),
         min_tokens=body.min_tokens or 0,
         temperature=body.temperature,
         top_p=body.top_p,
@@ -48,14 +52,24 @@ def to_sampling(body: ChatCompletionRequest, args: AppArgs) -> Sampling:
         repetition_penalty=body.repetition_penalty,
         seed=body.seed,
         stop=_stop(body.stop),
-        n=body.n or 1,
         ignore_eos=bool(body.ignore_eos),
+    )
+
+
+def chat_sampling(body: ChatCompletionRequest, args: AppArgs) -> Sampling:
+    """The same with what only chat has. Raises InvalidRequest."""
+    sampling = to_sampling(body, args)
+    if (body.n or 1) > args.limits.choices:
+        raise InvalidRequest(f"n must be at most {args.limits.choices}.", param="n")
+    return replace(
+        sampling,
+        n=body.n or 1,
         json_schema=_json_schema(body.response_format),
         json_object=isinstance(body.response_format, JsonObjectFormat),
     )
 
 
-def _max_tokens(body: ChatCompletionRequest, context_tokens: int) -> int | None:
+def _max_tokens(body: AnswerOptions, context_tokens: int) -> int | None:
     name = "max_tokens" if body.max_completion_tokens is None else "max_completion_tokens"
     max_tokens = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
     if max_tokens is not None and max_tokens >= context_tokens:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, StringConstraints, Tag
 
-from multimodal.api.content import Message, Schema, Text, text_or_list
+from multimodal.api.content import WHOLE, Count, Message, Schema, Text, text_or_list
 from multimodal.types import OnMediaError
 
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -78,26 +78,35 @@ SEED_LIMIT = 2**63
 """Seeds are signed 64-bit integers."""
 
 
-class ChatCompletionRequest(Schema):
+class AnswerOptions(Schema):
+    """How the generator draws an answer."""
+
+    max_tokens: Count | None = Field(None, description="answer length at most, tokens")
+    max_completion_tokens: Count | None = Field(None, description="the newer name of max_tokens; it wins")
+    min_tokens: Annotated[int, Field(ge=0), WHOLE] | None = Field(
+        None, description="answer length at least, tokens"
+    )
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, gt=0, le=1)
+    top_k: Annotated[int, Field(ge=-1, le=1_000_000), WHOLE] | None = Field(
+        None, description="-1 or 0: all tokens"
+    )
+    min_p: float | None = Field(None, ge=0, le=1)
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    repetition_penalty: float | None = Field(None, gt=0, le=2)
+    seed: Annotated[int, Field(ge=-SEED_LIMIT, lt=SEED_LIMIT), WHOLE] | None = None
+    stop: Stop | None = None
+    ignore_eos: bool | None = Field(None, description="go on until max_tokens")
+
+
+class ChatCompletionRequest(AnswerOptions):
     """POST /v1/chat/completions."""
 
     model: ModelName
     messages: Annotated[list[Message], Field(min_length=1, fail_fast=True)]
 
-    max_tokens: int | None = Field(None, ge=1, description="answer length at most, tokens")
-    max_completion_tokens: int | None = Field(None, ge=1, description="the newer name of max_tokens; it wins")
-    min_tokens: int | None = Field(None, ge=0, description="answer length at least, tokens")
-    temperature: float | None = Field(None, ge=0, le=2)
-    top_p: float | None = Field(None, gt=0, le=1)
-    top_k: int | None = Field(None, ge=-1, le=1_000_000, description="-1 or 0: all tokens")
-    min_p: float | None = Field(None, ge=0, le=1)
-    presence_penalty: float | None = Field(None, ge=-2, le=2)
-    frequency_penalty: float | None = Field(None, ge=-2, le=2)
-    repetition_penalty: float | None = Field(None, gt=0, le=2)
-    seed: int | None = Field(None, ge=-SEED_LIMIT, lt=SEED_LIMIT)
-    stop: Stop | None = None
-    n: int | None = Field(None, ge=1, description="answers")
-    ignore_eos: bool | None = Field(None, description="go on until max_tokens")
+    n: Count | None = Field(None, description="answers")
     response_format: ResponseFormat | None = None
 
     stream: bool | None = None
@@ -106,16 +115,27 @@ class ChatCompletionRequest(Schema):
         None, description="skip: leave out media that cannot be used"
     )
 
+    # What `sampling.refuse_unsupported` refuses is of a wider type than the document says.
     tools: list[object] | None = Field(
-        None, description="not supported: leave out, or set tool_choice to none"
+        None,
+        description="not supported: leave out, or set tool_choice to none",
+        json_schema_extra={"maxItems": 0},
     )
     tool_choice: object = None
-    functions: list[object] | None = Field(None, description="not supported")
+    functions: list[object] | None = Field(
+        None, description="not supported", json_schema_extra={"maxItems": 0}
+    )
     function_call: object = None
-    logprobs: bool | None = Field(None, description="not supported")
-    logit_bias: dict[str, object] | None = Field(None, description="not supported")
-    modalities: list[str] | None = Field(None, description="only text")
-    web_search_options: object = Field(None, description="not supported")
+    logprobs: bool | None = Field(
+        None, description="not supported", json_schema_extra={"enum": [False, None]}
+    )
+    logit_bias: dict[str, object] | None = Field(
+        None, description="not supported", json_schema_extra={"maxProperties": 0}
+    )
+    modalities: list[str] | None = Field(
+        None, description="only text", json_schema_extra={"enum": [["text"], None]}
+    )
+    web_search_options: object = Field(None, description="not supported", json_schema_extra={"type": "null"})
 
 
 # --- embeddings --------------------------------------------------------------------------------
@@ -145,4 +165,4 @@ class EmbeddingsRequest(Schema):
     model: ModelName
     input: EmbeddingInput
     encoding_format: Literal["float", "base64"] | None = None
-    dimensions: int | None = Field(None, ge=1, description="only the model's own")
+    dimensions: Count | None = Field(None, description="only the model's own")

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Protocol
 
-from multimodal.types import ChatEvent, ChatRequest, RequestContext, StageState, TextEmbeddings
+from multimodal.types import (
+    AnalysisEvent,
+    AnalysisRequest,
+    ChatEvent,
+    ChatRequest,
+    RequestContext,
+    StageState,
+    TextEmbeddings,
+)
 
 
 class Service(Protocol):
@@ -19,6 +27,14 @@ class Service(Protocol):
         """
         ...
 
+    def analyze(self, ctx: RequestContext, request: AnalysisRequest) -> AsyncGenerator[AnalysisEvent, None]:
+        """Stream what becomes of one recording or video, and the answer to a question about it.
+
+        A recording: TranscriptPart as they come, then one Transcript. A video: one VideoFeatures. With a
+        question, GenerationStep as in `chat` follow. Errors are raised from the generator; closing it aborts.
+        """
+        ...
+
     async def embed(self, ctx: RequestContext, texts: Sequence[str]) -> TextEmbeddings:
         """Sentence vectors, in order."""
         ...
@@ -27,6 +43,6 @@ class Service(Protocol):
         """State of every stage by name."""
         ...
 
-    async def metrics(self) -> Mapping[str, Sequence[str]]:
-        """Metrics of every replica behind this surface, in Prometheus' text format, by deployment."""
+    async def metrics(self) -> Mapping[str, Mapping[str, str]]:
+        """Metrics in Prometheus' text format, by deployment and replica, this surface's own among them."""
         ...

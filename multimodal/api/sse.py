@@ -1,4 +1,4 @@
-"""Server-sent events of a streamed chat: OpenAI's chunks.
+"""Server-sent events: those of a streamed chat (OpenAI's chunks), and what all streams share.
 
 This is the token path. What is constant in a request is formatted once; for a token only its text is.
 JSON is plain ASCII, so that no client takes an exotic line separator in a text for the end of a line.
@@ -18,7 +18,13 @@ from multimodal.types import Delta, StageEvent, Usage
 
 DONE = b"data: [DONE]\n\n"
 
-_json = json.JSONEncoder(separators=(",", ":")).encode
+to_json = json.JSONEncoder(separators=(",", ":")).encode
+"""Compact and plain ASCII."""
+
+
+def data_event(value: object) -> bytes:
+    """One event with this value as JSON."""
+    return f"data: {to_json(value)}\n\n".encode()
 
 
 def error_event(error: MultimodalError) -> bytes:
@@ -26,12 +32,17 @@ def error_event(error: MultimodalError) -> bytes:
     return b"data: " + envelope(error) + b"\n\n"
 
 
+def stage_fields(event: StageEvent, label: str) -> dict[str, object]:
+    """What a client is told when a stage is entered (seconds is null) or left."""
+    return {"stage": event.stage, "param": event.param, "label": label, "seconds": event.seconds}
+
+
 class ChunkWriter:
     """Formats the chunks of one completion."""
 
     def __init__(self, *, completion_id: str, created: int, model: str, include_usage: bool) -> None:
         head = {"id": completion_id, "object": "chat.completion.chunk", "created": created, "model": model}
-        self._head = f'data: {_json(head)[:-1]},"choices":'
+        self._head = f'data: {to_json(head)[:-1]},"choices":'
         # As OpenAI: every chunk but the last has a null there, once usage was asked for.
         self._tail = ',"usage":null}\n\n' if include_usage else "}\n\n"
         self._started: set[int] = set()
@@ -47,11 +58,11 @@ class ChunkWriter:
             self._started.add(delta.index)
             text = self._choice(delta.index, '{"role":"assistant","content":"","refusal":null}')
         if delta.text:
-            text += self._choice(delta.index, f'{{"content":{_json(delta.text)}}}')
+            text += self._choice(delta.index, f'{{"content":{to_json(delta.text)}}}')
         if delta.finish_reason is not None:
             extra = "" if self._finished else _extra("media_notes", notes)
             self._finished.add(delta.index)
-            text += self._choice(delta.index, "{}", _json(delta.finish_reason), extra)
+            text += self._choice(delta.index, "{}", to_json(delta.finish_reason), extra)
         return text
 
     def _choice(self, index: int, delta: str, finish_reason: str = "null", extra: str = "") -> str:
@@ -60,8 +71,7 @@ class ChunkWriter:
 
     def stage(self, event: StageEvent, label: str) -> bytes:
         """A stage was entered (seconds is null) or left."""
-        stage = {"stage": event.stage, "param": event.param, "label": label, "seconds": event.seconds}
-        return self._bare(f',"stage":{_json(stage)}')
+        return self._bare(f',"stage":{to_json(stage_fields(event, label))}')
 
     def stages(self, stages: Sequence[StageTime]) -> bytes:
         """How long every stage took."""
@@ -81,4 +91,4 @@ def _extra(name: str, items: Sequence[BaseModel]) -> str:
     if not items:
         return ""
     values: list[Mapping[str, object]] = [item.model_dump(mode="json", exclude_unset=True) for item in items]
-    return f',"{name}":{_json(values)}'
+    return f',"{name}":{to_json(values)}'

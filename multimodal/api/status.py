@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import APIRouter, Response
 from starlette.responses import PlainTextResponse
 
@@ -14,6 +16,9 @@ from multimodal.api.responses import ErrorBody, Health, Model, ModelList, Readin
 from multimodal.api.surface import Surface
 from multimodal.errors import StageUnavailable
 from multimodal.types import StageState
+
+GATEWAY = "Gateway"
+"""The deployment that this surface is served by."""
 
 
 def models_router(surface: Surface) -> APIRouter:
@@ -41,7 +46,7 @@ def health_router(surface: Surface) -> APIRouter:
     """GET /healthz, /readyz and /metrics."""
     router = APIRouter(tags=["operation"])
 
-    @router.get("/healthz", summary="Whether the server is alive")
+    @router.get("/healthz", summary="Whether the server is alive", responses=error_responses())
     async def healthz() -> Health:
         return Health()
 
@@ -66,8 +71,10 @@ def health_router(surface: Surface) -> APIRouter:
         responses=error_responses(),
     )
     async def metrics() -> Response:
-        behind = merge(await surface.service().metrics())
-        return Response(surface.metrics.render() + behind, headers={"content-type": CONTENT_TYPE})
+        texts = {name: dict(replicas) for name, replicas in (await surface.service().metrics()).items()}
+        # Whatever the others say, this replica can speak for itself.
+        texts.setdefault(GATEWAY, {}).setdefault(surface.replica, surface.metrics.render().decode())
+        return Response(await asyncio.to_thread(merge, texts), headers={"content-type": CONTENT_TYPE})
 
     return router
 

@@ -24,6 +24,8 @@ class Surface:
     timer: Timer
     catalogue: Catalogue
     metrics: Metrics = field(default_factory=Metrics)
+    replica: str = "local"
+    """What tells this surface from others of the same server."""
 
     def context(self, exchange: Exchange) -> RequestContext:
         """The first argument of every stage. The time to send the body is not counted."""

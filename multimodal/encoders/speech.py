@@ -1,4 +1,4 @@
-"""Stretches of speech and their times: cutting a recording, counting times back, words to segments.
+"""Stretches of speech and their times: sharing them out, counting times back, words to segments.
 
 Pure functions over samples and words: the model that hears the words is in `audio.py`.
 """
@@ -11,13 +11,13 @@ from dataclasses import replace
 from itertools import accumulate
 
 import numpy as np
-from numpy.typing import NDArray
 
 from multimodal.types import (
     SAMPLE_RATE_HZ,
     Audio,
+    Spans,
+    SpeechHints,
     SpeechWindow,
-    Transcript,
     TranscriptSegment,
     TranscriptWord,
 )
@@ -33,11 +33,11 @@ OPENING_MARKS = frozenset("「『（《〈“‘([{")  # noqa: RUF001
 """Marks that belong to the word after them, in languages without spaces."""
 
 
-def pack(samples: NDArray[np.float32], spans: Iterable[tuple[int, int]]) -> list[SpeechWindow]:
-    """Join stretches of speech into as few windows of at most WINDOW_S as their order allows.
+def pack(spans: Iterable[tuple[int, int]]) -> tuple[Spans, ...]:
+    """Share stretches of speech out to as few windows of at most WINDOW_S as their order allows.
 
-    `samples` is (n,) at SAMPLE_RATE_HZ. `spans` holds the first sample and the end of each stretch, in order
-    and apart. A stretch longer than a window is divided.
+    `spans` holds the first sample and the end of each stretch, in order and apart, at SAMPLE_RATE_HZ. A
+    stretch longer than a window is divided.
     """
     groups: list[list[tuple[int, int]]] = []
     room = 0
@@ -47,7 +47,9 @@ def pack(samples: NDArray[np.float32], spans: Iterable[tuple[int, int]]) -> list
             room = WINDOW_S * SAMPLE_RATE_HZ
         groups[-1].append((start, end))
         room -= end - start
-    return [_window(samples, group) for group in groups]
+    return tuple(
+        tuple((start / SAMPLE_RATE_HZ, end / SAMPLE_RATE_HZ) for start, end in group) for group in groups
+    )
 
 
 def _divided(spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
@@ -57,16 +59,16 @@ def _divided(spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
             yield first, min(end, first + longest)
 
 
-def _window(samples: NDArray[np.float32], spans: Sequence[tuple[int, int]]) -> SpeechWindow:
-    return SpeechWindow(
-        samples=np.concatenate([samples[start:end] for start, end in spans]),
-        spans_s=tuple((start / SAMPLE_RATE_HZ, end / SAMPLE_RATE_HZ) for start, end in spans),
-    )
+def window_of(audio: Audio, spans: Spans, hints: SpeechHints) -> SpeechWindow:
+    """The sound of one window of a plan, sample by sample as `pack` was told."""
+    edges = [(round(start * SAMPLE_RATE_HZ), round(end * SAMPLE_RATE_HZ)) for start, end in spans]
+    pieces = [audio.samples[start:end] for start, end in edges]
+    # Speech without a pause need not be copied.
+    samples = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+    return SpeechWindow(samples=samples, spans_s=spans, hints=hints)
 
 
-def in_recording(
-    words: Sequence[TranscriptWord], spans_s: Sequence[tuple[float, float]]
-) -> list[TranscriptWord]:
+def in_recording(words: Sequence[TranscriptWord], spans_s: Spans) -> list[TranscriptWord]:
     """Words with times counted in the window, counted in the recording instead.
 
     A word belongs to the stretch of speech that its middle falls into, and stays inside it: where two
@@ -110,13 +112,13 @@ def _is_mark(word: TranscriptWord) -> bool:
 
 
 def _join_words(previous: TranscriptWord, word: TranscriptWord) -> TranscriptWord:
-    text = previous.text + word.text
+    text, tokens = previous.text + word.text, previous.tokens + word.tokens
     if _is_mark(word):
-        return replace(previous, text=text)
+        return replace(previous, text=text, tokens=tokens)
     if _is_mark(previous):
-        return replace(word, text=text)
+        return replace(word, text=text, tokens=tokens)
     probability = min(previous.probability, word.probability)
-    return replace(previous, text=text, end_s=word.end_s, probability=probability)
+    return replace(previous, text=text, tokens=tokens, end_s=word.end_s, probability=probability)
 
 
 def segments_of(words: Iterable[TranscriptWord]) -> tuple[TranscriptSegment, ...]:
@@ -140,21 +142,4 @@ def _segment(words: Sequence[TranscriptWord]) -> TranscriptSegment:
         start_s=words[0].start_s,
         end_s=words[-1].end_s,
         words=tuple(replace(word, text=word.text.strip()) for word in words),
-    )
-
-
-def join_parts(audio: Audio, parts: Sequence[Transcript], language: str) -> Transcript:
-    """One transcript from those of the windows, in any order; `language` is the answer where nobody speaks.
-
-    The language is the one that most of the speech is in.
-    """
-    segments = {segment for part in parts for segment in part.segments}
-    heard_s: dict[str, float] = {}
-    for part in parts:
-        spoken_s = sum(segment.end_s - segment.start_s for segment in part.segments)
-        heard_s[part.language] = heard_s.get(part.language, 0.0) + spoken_s
-    return Transcript(
-        segments=tuple(sorted(segments, key=lambda segment: (segment.start_s, segment.end_s))),
-        language=max(heard_s, key=lambda name: heard_s[name]) if segments else language,
-        duration_s=audio.duration_s,
     )

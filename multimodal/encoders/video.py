@@ -132,9 +132,10 @@ def _running_sum(values: NDArray[np.int16], length: int) -> NDArray[np.int16]:
 def split_scenes(video: Video, threshold: float) -> list[SceneSpan]:
     """Group successive frames that look alike; empty where the video has no frames.
 
-    A scene begins halfway between its first frame and the one before (the first at 0) and lasts until the
-    next begins (the last until the video ends). Every frame is compared with the frame that stands for its
-    scene, so that a slow fade cannot drift away from it. `threshold` is VideoArgs.scene_difference.
+    A scene begins at the cut between its first frame and the one before, halfway between the two where no cut
+    is known (the first at 0), and lasts until the next begins (the last until the video ends). Every frame is
+    compared with the frame that stands for its scene, so that a slow fade cannot drift away from it.
+    `threshold` is VideoArgs.scene_difference.
     """
     looks: dict[int, _Look] = {}
     starts: list[int] = []
@@ -154,7 +155,7 @@ def _spans(video: Video, starts: Sequence[int], keys: Sequence[int]) -> list[Sce
     if not starts:
         return []
     times_s = video.times_s
-    cuts_s = [(times_s[index - 1] + times_s[index]) / 2 for index in starts[1:]]
+    cuts_s = [_border(times_s[index - 1], times_s[index], video.cuts_s) for index in starts[1:]]
     # A container may understate the duration: the last scene holds its frames nevertheless.
     edges_s = pairwise([0.0, *cuts_s, max(video.duration_s, times_s[-1])])
     frames = pairwise([*starts, len(times_s)])
@@ -162,6 +163,13 @@ def _spans(video: Video, starts: Sequence[int], keys: Sequence[int]) -> list[Sce
         SceneSpan(frames=range(first, end), key=key, start_s=start_s, end_s=end_s)
         for (first, end), key, (start_s, end_s) in zip(frames, keys, edges_s, strict=True)
     ]
+
+
+def _border(before_s: float, after_s: float, cuts_s: Sequence[float]) -> float:
+    """When the scene begins whose first frame is that at `after_s`: of several cuts, the most central."""
+    middle_s = (before_s + after_s) / 2
+    between = (cut_s for cut_s in cuts_s if before_s < cut_s <= after_s)
+    return min(between, key=lambda cut_s: abs(cut_s - middle_s), default=middle_s)
 
 
 def frame_image(video: Video, index: int) -> Image:

@@ -10,14 +10,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multimodal.config import AudioArgs
 from multimodal.errors import ConfigError
+from multimodal.languages import NAMES
 from multimodal.types import TranscriptWord
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as Vocabulary
 
 WINDOW_FRAMES = 3000
 """Mel frames that Whisper reads at once: 30 s (Radford et al. 2022, section 2.2)."""
@@ -27,6 +31,8 @@ POSITION_S = 0.02
 """Sound behind one position of the encoder: two mel frames."""
 MAX_TOKENS = 224
 """Longest text of a window: half of the decoder's context, as in OpenAI's own decoding."""
+MAX_PROMPT_TOKENS = MAX_TOKENS - 5
+"""Longest prompt: the other half without <|startofprev|> and the start sequence, so that both are whole."""
 
 
 class Storage(Protocol):
@@ -80,6 +86,8 @@ class Whisper(Protocol):
         beam_size: int,
         max_length: int,
         no_repeat_ngram_size: int,
+        sampling_topk: int,
+        sampling_temperature: float,
         return_scores: bool,
         return_no_speech_prob: bool,
     ) -> list[Generated]: ...
@@ -103,6 +111,9 @@ class Tokenizer(Protocol):
     def no_timestamps(self) -> int: ...
 
     @property
+    def sot_prev(self) -> int: ...
+
+    @property
     def sot_sequence(self) -> list[int]: ...
 
     def decode(self, tokens: list[int]) -> str: ...
@@ -115,8 +126,12 @@ class Loaded:
     """A Whisper model and what stands around it."""
 
     whisper: Whisper
+    languages: frozenset[str]
+    """Codes of those that the model hears."""
     tokenizer: Callable[[str], Tokenizer]
     """Of a language, by its code."""
+    spell: Callable[[str], list[int]]
+    """Tokens of a text; what looks like a control token in it is spelt out."""
     mel: Callable[[NDArray[np.float32]], NDArray[np.float32]]
     """(n,) samples to (n_mels, n // HOP_SAMPLES) log-mel features."""
     storage: Callable[[NDArray[np.float32]], Storage]
@@ -128,9 +143,9 @@ def load_whisper(folder: Path, args: AudioArgs) -> Loaded:
     Raises ConfigError where the folder holds no such model, or the device cannot run it.
     """
     import ctranslate2  # type: ignore[import-untyped]
-    import tokenizers
     from faster_whisper.feature_extractor import FeatureExtractor  # type: ignore[import-untyped]
     from faster_whisper.tokenizer import Tokenizer as WhisperTokenizer  # type: ignore[import-untyped]
+    from tokenizers import Tokenizer as Vocabulary
 
     if not all((folder / name).is_file() for name in ("model.bin", "tokenizer.json")):
         raise ConfigError(
@@ -145,16 +160,33 @@ def load_whisper(folder: Path, args: AudioArgs) -> Loaded:
             f"The audio model cannot run on device {args.device!r} with compute type {args.compute_type!r}: "
             "check model, device and compute_type under audio."
         ) from error
-    vocabulary = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    vocabulary = Vocabulary.from_file(str(folder / "tokenizer.json"))
     extractor = FeatureExtractor(feature_size=whisper.n_mels)
     return Loaded(
         whisper=cast(Whisper, whisper),
+        languages=languages_of(vocabulary) if whisper.is_multilingual else frozenset({"en"}),
         tokenizer=lambda language: cast(
             Tokenizer, WhisperTokenizer(vocabulary, whisper.is_multilingual, "transcribe", language)
         ),
+        spell=lambda text: spell(vocabulary, text),
         mel=lambda samples: cast(NDArray[np.float32], extractor(samples)[:, :-1]),
         storage=lambda array: cast(Storage, ctranslate2.StorageView.from_array(array)),
     )
+
+
+def languages_of(vocabulary: Vocabulary) -> frozenset[str]:
+    """Languages that a multilingual model has a token for."""
+    return frozenset(code for code in NAMES if vocabulary.token_to_id(f"<|{code}|>") is not None)
+
+
+def spell(vocabulary: Vocabulary, text: str) -> list[int]:
+    """Tokens of a text. Control tokens are not looked for: "<|endoftext|>" is spelt out like any other word.
+
+    Half of a surrogate pair, which has no spelling, becomes a question mark.
+    """
+    readable = text.encode("utf-8", "replace").decode()
+    pieces = vocabulary.pre_tokenizer.pre_tokenize_str(readable)
+    return [token.id for piece, _ in pieces for token in vocabulary.model.tokenize(piece)]
 
 
 def timed_words(tokenizer: Tokenizer, tokens: list[int], alignment: Alignment) -> list[TranscriptWord]:
@@ -170,6 +202,7 @@ def timed_words(tokenizer: Tokenizer, tokens: list[int], alignment: Alignment) -
             start_s=first[start] * POSITION_S,
             end_s=first[end] * POSITION_S,
             probability=float(np.mean(alignment.text_token_probs[start:end])),
+            tokens=tuple(tokens[start:end]),
         )
         for text, (start, end) in zip(texts[:-1], pairwise(edges), strict=True)
     ]

@@ -38,6 +38,9 @@ _DEMUXERS = {
 _TOLERANCE_S = 0.1
 """Recordings may end this much before what their header announces: encoder padding."""
 
+_PADDING_S = 1.0
+"""Packets together may play this much longer than what they decode to: encoder delay, edit lists."""
+
 _FULL_SCALE = 32_768
 """Of 16-bit samples."""
 
@@ -74,8 +77,11 @@ def decode_audio(
         stream = sound_stream(container, param)
         if stream is None:
             raise InvalidMedia("This file has no sound in it.", param=param)
+        said_s = stated_s(container)
         if on_duration is not None:
-            on_duration(min(limit_s, stated_s(container)))
+            on_duration(min(limit_s, said_s))
+        if said_s > limit_s:
+            _check_packets(data, format_name, limit_s, param)
         samples, packets = _decode(container, stream, _Recorder(limit_s, None, param))
     duration_s = len(samples) / SAMPLE_RATE_HZ
     missing = duration_s + _TOLERANCE_S < (announced_s(data, format_name) or 0.0)
@@ -143,6 +149,21 @@ def sound_stream(container: InputContainer, param: str) -> AudioStream | None:
 def stated_s(container: InputContainer) -> float:
     """Seconds by the header (a hint, never trusted); infinite where it says nothing."""
     return container.duration / av.time_base if container.duration and container.duration > 0 else inf
+
+
+def _check_packets(data: bytes, format_name: str, limit_s: float, param: str) -> None:
+    """Refuse a recording whose header says that it is too long, where its packets say so too.
+
+    Without this it would be decoded up to the limit first, which takes seconds. A header alone is no reason.
+    Raises MediaTooLarge.
+    """
+    left_s = limit_s + _PADDING_S
+    with open_container(data, format_name, param) as container:
+        stream = container.streams.audio[0]
+        for packet in container.demux(stream):
+            left_s -= float((packet.duration or 0) * packet.time_base)
+            if left_s < 0:
+                raise too_long(limit_s, param)
 
 
 def _decode(

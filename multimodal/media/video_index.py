@@ -49,6 +49,17 @@ class VideoIndex:
         after = np.searchsorted(self.times_s, time_s + self.origin_s + 1e-6, side="right")
         return max(0, int(after) - 1)
 
+    def change_between(self, start_s: float, end_s: float) -> float:
+        """When a change is first shown that comes after `start_s` and by `end_s`, seconds after the start.
+
+        That is at a key frame, where there is one: encoders place them at cuts. Else at the frame halfway.
+        """
+        frames = range(self.at(start_s) + 1, self.at(end_s) + 1)
+        if not frames:
+            return end_s
+        keys = [key for key in self.keys if key in frames]
+        return self.times_s[keys[0] if len(keys) == 1 else frames[len(frames) // 2]] - self.origin_s
+
 
 def picture_stream(container: InputContainer, param: str) -> VideoStream:
     """The video track that FFmpeg (and so decord) takes for the main one.

@@ -125,6 +125,7 @@ class VideoReply(Header):
     rows: Count
     columns: Count
     times_s: Annotated[list[Seconds], Field(min_length=1, max_length=256)]
+    cuts_s: Annotated[list[Seconds], Field(max_length=255)]
     duration_s: Seconds
     width: Count
     height: Count
@@ -171,6 +172,7 @@ def pack_media(media: Media) -> tuple[MediaReply, list[Array]]:
         rows=rows,
         columns=columns,
         times_s=list(media.times_s),
+        cuts_s=list(media.cuts_s),
         duration_s=media.duration_s,
         width=media.width,
         height=media.height,
@@ -223,6 +225,7 @@ def build_media(reply: MediaReply, arrays: Sequence[Array], sha256: str) -> Medi
         height=reply.height,
         format=reply.format,
         audio=audio,
+        cuts_s=tuple(reply.cuts_s),
     )
 
 

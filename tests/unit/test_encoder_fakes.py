@@ -1,5 +1,6 @@
 import io
 import wave
+from typing import TypedDict, Unpack
 
 import numpy as np
 import pytest
@@ -8,8 +9,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
+from multimodal.encoders.speech import window_of
+from multimodal.errors import InvalidRequest
+from multimodal.hearing import join
 from multimodal.stages import AudioBackend, ImageBackend, ReaderBackend, TextBackend
-from multimodal.types import SAMPLE_RATE_HZ, Audio
+from multimodal.types import SAMPLE_RATE_HZ, Audio, SpeechHints, Transcript
 from tests.encoder_fakes import (
     DIMENSIONS,
     FakeAudioEncoder,
@@ -23,16 +27,24 @@ from tests.encoder_fakes import (
 from tests.unit.encoders.pictures import image, plain
 
 
+class Hints(TypedDict, total=False):
+    language: str
+    prompt: str
+    temperature: float
+
+
 def audio(samples: NDArray[np.float32]) -> Audio:
     return Audio(sha256="s", samples=samples, duration_s=len(samples) / SAMPLE_RATE_HZ, format="wav")
 
 
-def heard(samples: NDArray[np.float32]) -> list[str]:
-    fake = FakeAudioEncoder()
-    recording = audio(samples)
-    transcript = fake.join(recording, fake.transcribe(fake.cut(recording)))
-    assert transcript.duration_s == recording.duration_s
-    return [segment.text for segment in transcript.segments]
+def transcript_of(samples: NDArray[np.float32], **hints: Unpack[Hints]) -> Transcript:
+    fake, recording, said = FakeAudioEncoder(), audio(samples), SpeechHints(**hints)
+    plan = fake.plan(recording, said)
+    return join(plan, fake.transcribe([window_of(recording, spans, said) for spans in plan.windows]))
+
+
+def heard(samples: NDArray[np.float32], **hints: Unpack[Hints]) -> list[str]:
+    return [segment.text for segment in transcript_of(samples, **hints).segments]
 
 
 def test_the_fakes_keep_the_protocols() -> None:
@@ -96,9 +108,7 @@ def test_words_in_a_sound_are_heard_after_16_bit_wav() -> None:
 
 
 def test_heard_words_have_times_within_the_sound() -> None:
-    fake = FakeAudioEncoder()
-    (transcript,) = fake.transcribe(fake.cut(audio(sound_saying("one two", seconds=3))))
-    (segment,) = transcript.segments
+    (segment,) = transcript_of(sound_saying("one two", seconds=3)).segments
     assert [(word.text, word.start_s, word.end_s) for word in segment.words] == [
         ("one", 0, 1.5),
         ("two", 1.5, 3),
@@ -107,14 +117,27 @@ def test_heard_words_have_times_within_the_sound() -> None:
 
 def test_long_sound_is_heard_in_windows_with_times_in_the_recording() -> None:
     hum = np.full(45 * SAMPLE_RATE_HZ, 0.3, np.float32)
-    fake = FakeAudioEncoder()
-    windows = fake.cut(audio(hum))
-    assert [window.spans_s for window in windows] == [((0, 30),), ((30, 45),)]
+    plan = FakeAudioEncoder().plan(audio(hum), SpeechHints())
+    assert (plan.windows, plan.duration_s) == ((((0, 30),), ((30, 45),)), 45)
     assert heard(hum) == ["30.0 seconds of sound", "15.0 seconds of sound"]
 
 
 def test_nobody_speaks_in_silence() -> None:
-    assert heard(np.zeros(SAMPLE_RATE_HZ, np.float32)) == []
+    nothing = transcript_of(np.zeros(SAMPLE_RATE_HZ, np.float32))
+    assert nothing == Transcript(segments=(), language="en", duration_s=1.0)
+
+
+def test_what_a_client_says_about_a_sound_shows_in_what_is_heard() -> None:
+    hum = np.full(2 * SAMPLE_RATE_HZ, 0.3, np.float32)
+    transcript = transcript_of(hum, language="de", prompt="rain", temperature=0.5)
+    assert (transcript.text, transcript.language) == ("2.0 seconds of rain", "de")
+    assert transcript.segments[0].temperature == 0.5
+
+
+def test_a_language_that_whisper_does_not_have_is_refused() -> None:
+    with pytest.raises(InvalidRequest) as error:
+        FakeAudioEncoder().plan(audio(sound_saying("one")), SpeechHints(language="xx"))
+    assert error.value.param == "language"
 
 
 def test_words_that_do_not_fit_are_an_error_of_the_test() -> None:

@@ -13,6 +13,8 @@ from multimodal.config import AppArgs
 from multimodal.errors import DeadlineExceeded, InvalidMedia, LostMedia, StageUnavailable
 from multimodal.pipeline import Assistant
 from multimodal.types import (
+    AnalysisEvent,
+    AnalysisRequest,
     ChatEvent,
     ChatRequest,
     GenerationStep,
@@ -24,10 +26,15 @@ from multimodal.types import (
     RequestContext,
     Role,
     Sampling,
+    SpeechHints,
+    SpeechPlan,
     StageEvent,
     TextPart,
+    Transcript,
+    TranscriptPart,
+    VideoFeatures,
 )
-from tests.fakes import FakeStages, told
+from tests.fakes import FakeStages, spoken, told
 
 
 def context(seconds: float = 30.0) -> RequestContext:
@@ -81,8 +88,8 @@ async def test_a_failed_medium_names_its_part_and_ends_the_others() -> None:
         await run(stages, chat(SPEECH, BROKEN))
     assert error.value.param == BROKEN.param
     assert stages.cancelled == ["transcribe"]
-    # Both loads, the transcription, and the two stages that wait for the broken picture.
-    assert stages.abandoned == 5
+    # Both loads and the two stages that wait for the broken picture: all that was not waited for itself.
+    assert stages.abandoned == 4
     assert not stages.requests
 
 
@@ -146,7 +153,76 @@ async def test_closing_while_media_are_encoded_cancels_the_encoders() -> None:
 async def test_stages_are_announced_when_they_begin_and_timed_when_they_end() -> None:
     events = await run(FakeStages(), chat(PICTURE, TextPart(text="hi")))
     seen = [(event.stage, event.seconds is None) for event in events if isinstance(event, StageEvent)]
-    assert seen == [("encode", True), ("encode", False), ("generate", True), ("generate", False)]
+    assert seen == [(stage, began) for stage in ("load", "encode", "generate") for began in (True, False)]
+
+
+async def test_a_medium_is_being_loaded_until_it_is_there() -> None:
+    gate = asyncio.Event()
+    stages = FakeStages(gates={f"load {PICTURE.param}": gate})
+    events = Assistant(stages, AppArgs()).chat(context(), chat(PICTURE))
+    seen = [await anext(events)]
+    gate.set()
+    seen += [event async for event in events if isinstance(event, StageEvent)]
+    assert isinstance(seen[0], StageEvent)
+    assert [event.stage for event in seen[1:3] if isinstance(event, StageEvent)] == ["load", "encode"]
+
+
+# --- one medium ----------------------------------------------------------------------------------
+
+
+async def analyze(stages: FakeStages, request: AnalysisRequest) -> list[AnalysisEvent]:
+    async with aclosing(Assistant(stages, AppArgs()).analyze(context(), request)) as events:
+        return [event async for event in events if not isinstance(event, StageEvent)]
+
+
+async def test_a_recording_is_transcribed_and_nothing_is_generated_without_a_question() -> None:
+    stages, hints = FakeStages(), SpeechHints(language="en", prompt="Anna")
+    part, whole = await analyze(stages, AnalysisRequest(source=SPEECH, hints=hints))
+    assert part == TranscriptPart(segments=spoken("speech-of-hello").segments)
+    assert whole == spoken("speech-of-hello")
+    assert stages.hints == [hints]
+    assert not stages.requests
+
+
+async def test_a_long_recording_comes_in_parts_in_order_and_as_a_whole() -> None:
+    windows = tuple(((float(start), start + 10.0),) for start in range(0, 100, 10))
+    stages = FakeStages(plan=SpeechPlan(windows=windows, language="en", duration_s=100.0))
+    *parts, whole = await analyze(stages, AnalysisRequest(source=SPEECH))
+    starts = [part.segments[0].start_s for part in parts if isinstance(part, TranscriptPart)]
+    assert starts == [0.0, 40.0, 80.0]  # four windows in each call
+    assert isinstance(whole, Transcript)
+    assert [segment.start_s for segment in whole.segments] == starts
+    assert whole.duration_s == 100.0
+
+
+async def test_parts_that_were_told_are_not_told_again_when_the_recording_is_loaded_anew() -> None:
+    windows = tuple(((float(start), start + 10.0),) for start in range(0, 80, 10))
+    plan = SpeechPlan(windows=windows, language="en", duration_s=80.0)
+    stages = FakeStages(plan=plan, failures={"transcribe_part 40": [LostMedia("gone")]})
+    *parts, whole = await analyze(stages, AnalysisRequest(source=SPEECH))
+    assert len(parts) == 2
+    assert isinstance(whole, Transcript)
+    assert stages.calls.count(f"load {SPEECH.param}") == 2
+
+
+async def test_a_question_about_a_clip_is_answered_after_what_is_known_of_it() -> None:
+    stages, hints = FakeStages(), SpeechHints(prompt="Anna")
+    request = AnalysisRequest(
+        source=CLIP, question="what is it", sampling=Sampling(max_tokens=3), hints=hints
+    )
+    features, *steps = await analyze(stages, request)
+    assert isinstance(features, VideoFeatures)
+    assert "what is it" in told(stages.requests[0])
+    assert stages.requests[0].sampling.max_tokens == 3
+    assert stages.hints == [hints]
+    assert all(isinstance(step, GenerationStep) for step in steps)
+
+
+async def test_a_broken_recording_is_named() -> None:
+    broken = replace(SPEECH, data=b"bad", param="file")
+    with pytest.raises(InvalidMedia) as error:
+        await analyze(FakeStages(), AnalysisRequest(source=broken))
+    assert error.value.param == "file"
 
 
 async def test_a_generator_with_its_own_tower_is_given_the_decoded_picture() -> None:

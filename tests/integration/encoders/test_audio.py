@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+from random import Random
+from string import ascii_lowercase
 
 import numpy as np
 import pytest
@@ -11,13 +13,17 @@ from numpy.typing import NDArray
 from multimodal.config import AudioArgs, home
 from multimodal.encoders import audio
 from multimodal.encoders.audio import WhisperBackend
+from multimodal.encoders.speech import window_of
+from multimodal.errors import InvalidRequest
+from multimodal.hearing import join
 from multimodal.models import refs
 from multimodal.models.refs import EmbeddedRef
 from multimodal.models.store import ModelStore
-from multimodal.types import SAMPLE_RATE_HZ, Audio, SpeechWindow, Transcript, TranscriptWord
+from multimodal.types import SAMPLE_RATE_HZ, Audio, SpeechHints, SpeechWindow, Transcript, TranscriptWord
 from tests import media
 
 TIME_TOLERANCE_S = 0.5
+NO_HINTS = SpeechHints()
 
 SENTENCES = (
     ("She sells fresh apples at the market every morning.", ("apples", "market", "morning")),
@@ -62,13 +68,32 @@ def noise(seconds: float, level: float = 0.1) -> NDArray[np.float32]:
     return samples.clip(-1, 1).astype(np.float32)
 
 
+def hum(seconds: float) -> NDArray[np.float32]:
+    """Mains hum with its harmonics, and a little noise."""
+    at_s = np.arange(int(seconds * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
+    waves = sum(np.sin(2 * np.pi * 50 * k * at_s) / k for k in range(1, 8))
+    return (0.1 * waves + noise(seconds, 0.01)).astype(np.float32)
+
+
 def recording(samples: NDArray[np.float32]) -> Audio:
     return Audio(sha256="s", samples=samples, duration_s=len(samples) / SAMPLE_RATE_HZ, format="wav")
 
 
-def heard(whisper: WhisperBackend, samples: NDArray[np.float32]) -> Transcript:
+def cut(
+    whisper: WhisperBackend, samples: NDArray[np.float32], hints: SpeechHints = NO_HINTS
+) -> list[SpeechWindow]:
     sound = recording(samples)
-    return whisper.join(sound, whisper.transcribe(whisper.cut(sound)))
+    return [window_of(sound, spans, hints) for spans in whisper.plan(sound, hints).windows]
+
+
+def uncut(samples: NDArray[np.float32], hints: SpeechHints = NO_HINTS) -> SpeechWindow:
+    """All of a sound, as if somebody spoke all the time."""
+    return window_of(recording(samples), ((0.0, len(samples) / SAMPLE_RATE_HZ),), hints)
+
+
+def heard(whisper: WhisperBackend, samples: NDArray[np.float32], hints: SpeechHints = NO_HINTS) -> Transcript:
+    plan = whisper.plan(recording(samples), hints)
+    return join(plan, whisper.transcribe(cut(whisper, samples, hints)))
 
 
 def words_of(transcript: Transcript) -> list[TranscriptWord]:
@@ -99,6 +124,11 @@ def test_speech_comes_back_with_the_time_of_each_word(whisper: WhisperBackend) -
     assert ends == sorted(ends)
     assert all(0.05 < word.end_s - word.start_s < 1.5 for word in words)
     assert all(0 < word.probability <= 1 for word in words)
+    assert all(word.tokens for word in words)
+    for segment in transcript.segments:
+        assert segment.start_s <= segment.words[0].start_s <= segment.words[-1].end_s <= segment.end_s
+        assert -1 < segment.log_probability < 0
+        assert 0 < segment.no_speech_probability < 0.6
     for segment, part in zip(transcript.segments, (parts[0], parts[2]), strict=True):
         offset_s = 0.0 if part is parts[0] else sum(map(len, parts[:2])) / SAMPLE_RATE_HZ
         start_s, end_s = loud(part)
@@ -108,7 +138,7 @@ def test_speech_comes_back_with_the_time_of_each_word(whisper: WhisperBackend) -
 
 def test_recordings_in_one_batch_are_heard_as_each_alone(whisper: WhisperBackend) -> None:
     sounds = [say(text) for text, _ in SENTENCES[:3]]
-    windows = [window for sound in sounds for window in whisper.cut(recording(sound))]
+    windows = [window for sound in sounds for window in cut(whisper, sound)]
     together = whisper.transcribe(windows)
     alone = [part for window in windows for part in whisper.transcribe([window])]
     assert [part.text for part in together] == [part.text for part in alone]
@@ -150,9 +180,8 @@ def test_dense_speech_is_not_cut_short(whisper: WhisperBackend) -> None:
     """More than 113 tokens in one window: half of the text that fits."""
     text = " and ".join(sentence.rstrip(".") for sentence, _ in SENTENCES[:9]) + ", goodbye."
     samples = say(text, words_per_minute=220)
-    window = SpeechWindow(samples=samples, spans_s=((0.0, len(samples) / SAMPLE_RATE_HZ),))
     assert 20 < len(samples) / SAMPLE_RATE_HZ <= 30
-    (part,) = whisper.transcribe([window])
+    (part,) = whisper.transcribe([uncut(samples)])
     last = words_of(part)[-1]
     assert last.end_s == pytest.approx(loud(samples)[1], abs=1.0)
     assert plain(last) in ("goodbye", "bye")
@@ -163,11 +192,21 @@ def test_speech_across_a_block_of_the_voice_detector_is_not_lost(
 ) -> None:
     samples = say("The weather tomorrow will be cloudy with a little rain in the evening.")
     monkeypatch.setattr(audio, "VAD_BLOCK_S", 2)
-    (window,) = whisper.cut(recording(samples))
+    (window,) = cut(whisper, samples)
     assert sum(end - start for start, end in window.spans_s) > loud(samples)[1] - loud(samples)[0]
     assert {"tomorrow", "cloudy", "rain", "evening"} <= {
         plain(word) for word in words_of(heard(whisper, samples))
     }
+
+
+def test_a_sentence_in_a_long_silence_is_heard_on_time(whisper: WhisperBackend) -> None:
+    speech = say("The museum is closed on Monday.")
+    begin_s, end_s = loud(speech)
+    transcript = heard(whisper, np.concatenate([silence(470), speech, silence(430)]))
+    (segment,) = transcript.segments
+    assert segment.text == "The museum is closed on Monday."
+    assert segment.start_s == pytest.approx(470 + begin_s, abs=TIME_TOLERANCE_S)
+    assert segment.end_s == pytest.approx(470 + end_s, abs=TIME_TOLERANCE_S)
 
 
 def test_a_single_short_word_is_heard(whisper: WhisperBackend) -> None:
@@ -179,7 +218,7 @@ def test_a_single_short_word_is_heard(whisper: WhisperBackend) -> None:
 
 def test_windows_are_at_most_thirty_seconds_and_leave_silence_out(whisper: WhisperBackend) -> None:
     spoken = np.concatenate([np.concatenate([say(text), silence(3)]) for text, _ in SENTENCES])
-    windows = whisper.cut(recording(spoken))
+    windows = cut(whisper, spoken)
     assert all(len(window.samples) <= 30 * SAMPLE_RATE_HZ for window in windows)
     lengths_s = sum(len(window.samples) for window in windows) / SAMPLE_RATE_HZ
     assert lengths_s < len(spoken) / SAMPLE_RATE_HZ - 2 * len(SENTENCES)
@@ -192,6 +231,7 @@ SOUNDS = {
     "soft noise": noise(10, 0.01),
     "loud noise": noise(10, 0.5),
     "tone": decoded(media.tone(10)),
+    "hum": hum(10),
 }
 
 
@@ -203,11 +243,7 @@ def test_nobody_is_heard_where_nobody_speaks(whisper: WhisperBackend, sound: str
 
 
 def test_noise_that_reaches_the_model_is_not_turned_into_words(whisper: WhisperBackend) -> None:
-    speech = say("The museum is closed on Monday.")
-    windows = [
-        SpeechWindow(samples=samples, spans_s=((0.0, len(samples) / SAMPLE_RATE_HZ),))
-        for samples in (noise(20), speech)
-    ]
+    windows = [uncut(noise(20)), uncut(say("The museum is closed on Monday."))]
     assert [part.text for part in whisper.transcribe(windows)] == ["", "The museum is closed on Monday."]
 
 
@@ -216,3 +252,65 @@ def test_samples_may_be_read_only(whisper: WhisperBackend) -> None:
     samples = say("yes")
     samples.setflags(write=False)
     assert heard(whisper, samples).text
+
+
+# --- hints -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["Siobhan", "Qdrant", "Kubernetes", "Tchaikovsky"])
+def test_a_prompt_helps_with_a_name(whisper: WhisperBackend, name: str) -> None:
+    samples = say(f"Please send the report to {name} tomorrow.")
+    prompt = SpeechHints(prompt=f"Szymon, {name}, Ray Serve.")
+    without, told = whisper.transcribe([uncut(samples), uncut(samples, prompt)])
+    assert name not in without.text
+    assert f"report to {name} tomorrow" in told.text
+    assert "Szymon" not in told.text
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "<|endoftext|><|startoftranscript|><|notimestamps|><|0.00|>",
+        "The cat sat on a mat. " * 60,
+        "\ud800\x01\u202e" * 2000,
+        " ".join("".join(Random(number).choices(ascii_lowercase, k=6)) for number in range(900)),
+    ],
+    ids=["control tokens", "loop", "unreadable", "overlong"],
+)
+def test_a_strange_prompt_does_no_harm(whisper: WhisperBackend, prompt: str) -> None:
+    samples = say("The children played in the garden until evening.")
+    assert "children played in the garden" in heard(whisper, samples, SpeechHints(prompt=prompt)).text
+
+
+@pytest.mark.parametrize("sound", ["silence", "soft noise", "loud noise", "tone", "hum"])
+@pytest.mark.parametrize("prompt", ["Kubernetes, Qdrant", "He played the piano in the garden.", "Thank you."])
+def test_words_of_a_prompt_are_not_heard_in_sound_that_reaches_the_model(
+    whisper: WhisperBackend, sound: str, prompt: str
+) -> None:
+    (part,) = whisper.transcribe([uncut(SOUNDS[sound], SpeechHints(prompt=prompt))])
+    assert part.segments == ()
+
+
+def test_words_can_be_drawn(whisper: WhisperBackend) -> None:
+    samples = say("The museum is closed on Monday.")
+    transcript = heard(whisper, samples, SpeechHints(temperature=0.2))
+    assert {"museum", "closed", "monday"} <= {plain(word) for word in words_of(transcript)}
+    assert {segment.temperature for segment in transcript.segments} == {0.2}
+
+
+def test_recordings_with_different_hints_share_a_batch(whisper: WhisperBackend) -> None:
+    hints = [
+        NO_HINTS,
+        SpeechHints(prompt="Museums."),
+        SpeechHints(temperature=0.1),
+        SpeechHints(language="en"),
+    ]
+    samples = say("The museum is closed on Monday.")
+    parts = whisper.transcribe([uncut(samples, each) for each in hints])
+    assert ["museum is closed on Monday" in part.text for part in parts] == [True] * 4
+
+
+def test_an_english_model_refuses_another_language(whisper: WhisperBackend) -> None:
+    with pytest.raises(InvalidRequest, match="English") as error:
+        whisper.plan(recording(say("yes")), SpeechHints(language="de"))
+    assert error.value.param == "language"

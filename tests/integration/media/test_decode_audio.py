@@ -86,6 +86,23 @@ def test_a_header_that_hides_the_length_does_not_help() -> None:
         load(bytes(recording), limits=Limits(audio_s=2.0))
 
 
+def test_too_long_recordings_are_refused_before_they_are_decoded() -> None:
+    recording = bytearray(media.as_sound(media.tone(3.0), "m4a"))
+    at, end = recording.index(b"mdat") + 4, recording.index(b"moov") - 4
+    recording[at:end] = b"\xff" * (end - at)
+    with pytest.raises(InvalidMedia):
+        load(bytes(recording))
+    with pytest.raises(MediaTooLarge):
+        load(bytes(recording), limits=Limits(audio_s=1.0))
+
+
+def test_a_header_that_says_too_long_is_not_believed_alone() -> None:
+    recording = bytearray(media.as_sound(media.tone(1.0), "webm"))
+    at = recording.index(b"\x44\x89\x88") + 3  # Duration, a float of 8 bytes, in ms
+    recording[at : at + 8] = struct.pack(">d", 3_600_000.0)
+    assert load(bytes(recording), limits=Limits(audio_s=2.0)).duration_s == pytest.approx(1.0, abs=0.1)
+
+
 @pytest.mark.parametrize("format", media.SOUND_FORMATS)
 @pytest.mark.parametrize("keep", [0.05, 0.3, 0.5, 0.8, 0.95])
 def test_recordings_that_end_early_are_invalid(format: media.SoundFormat, keep: float) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from typing import Literal
+from itertools import pairwise
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image as Pillow
 
 from multimodal.config import Limits, LoaderArgs
 from multimodal.errors import InvalidMedia, InvalidRequest, MediaTooLarge, UnsupportedMedia
+from multimodal.media import decode_video
 from multimodal.media.decoder import content_hash, decode
 from multimodal.types import SAMPLE_RATE_HZ, FrameSampling, MediaKind, MediaSource, Video
 from tests import media
@@ -95,6 +97,90 @@ def test_each_scene_gives_its_middle(container: media.ClipFormat) -> None:
     assert close(background(video), [RED, GREEN, BLUE])
 
 
+RED_ONE, GREEN_TWO, BLUE_THREE = ("firebrick", "ONE"), ("darkgreen", "TWO"), ("navy", "THREE")
+PARTS = (33.0, 67.0, 1.0, 50.0, 10.0, 39.0)
+
+
+class CutClip(NamedTuple):
+    """What `media.cut_clip` makes."""
+
+    scenes: tuple[tuple[str, str, float], ...]
+    fps: int = 25
+    fade_s: float = 0.0
+
+    def data(self) -> bytes:
+        return media.cut_clip(self.scenes, fps=self.fps, fade_s=self.fade_s)
+
+    def bounds_s(self) -> list[float]:
+        """When its scenes begin, and the end."""
+        return [
+            sum(seconds for _, _, seconds in self.scenes[:count]) for count in range(len(self.scenes) + 1)
+        ]
+
+
+CUT_CLIPS = {
+    "cuts": CutClip(((*RED_ONE, 4.0), (*GREEN_TWO, 3.0), (*BLUE_THREE, 5.0))),
+    "one short": CutClip(((*RED_ONE, 40.0), (*GREEN_TWO, 0.8), (*RED_ONE, 19.2))),
+    "slides": CutClip(tuple(("grey", words, 4.0) for words in ("AGENDA", "RESULTS 2024", "QUESTIONS"))),
+    "short fades": CutClip(((*RED_ONE, 3.0), (*GREEN_TWO, 3.0), (*BLUE_THREE, 3.0)), fade_s=1.0),
+    "long fades": CutClip(((*RED_ONE, 6.0), (*GREEN_TWO, 6.0), (*BLUE_THREE, 6.0)), fade_s=2.5),
+    "one frame a second": CutClip(
+        tuple(
+            (colour, f"PART {seconds}", seconds)
+            for colour, seconds in zip(("red", "green", "blue", "black", "teal", "red"), PARTS, strict=True)
+        ),
+        fps=1,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CUT_CLIPS)
+@pytest.mark.parametrize("max_frames", [6, 64])
+def test_every_scene_gives_one_frame(name: str, max_frames: int) -> None:
+    clip = CUT_CLIPS[name]
+    video = load(clip.data(), FrameSampling.SCENE, max_frames)
+    for time_s, (start_s, end_s) in zip(video.times_s, pairwise(clip.bounds_s()), strict=True):
+        assert start_s + clip.fade_s / 2 <= time_s < end_s - clip.fade_s / 2
+
+
+@pytest.mark.parametrize("name", CUT_CLIPS)
+def test_the_times_of_cuts_are_known(name: str) -> None:
+    clip = CUT_CLIPS[name]
+    cuts_s = clip.bounds_s()[1:-1]
+    video = load(clip.data(), FrameSampling.SCENE, 64)
+    assert video.cuts_s == pytest.approx(cuts_s, abs=1e-6 if clip.fps == 1 else 0.15 + clip.fade_s / 4)
+
+
+def test_of_costly_videos_only_key_frames_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode_video, "_SCAN_PIXELS", 1)
+    video = load(media.captioned_clip(), FrameSampling.SCENE)
+    assert video.cuts_s == pytest.approx([3.3, 6.7], abs=0.01)
+    assert close(background(video), [RED, GREEN, BLUE])
+
+
+def test_only_scene_sampling_knows_cuts() -> None:
+    data = CUT_CLIPS["cuts"].data()
+    assert load(data).cuts_s == load(data, FrameSampling.KEYFRAMES).cuts_s == ()
+
+
+@pytest.mark.parametrize("name", ["cuts", "one frame a second"])
+@pytest.mark.parametrize("sampling", FrameSampling)
+@pytest.mark.parametrize("max_frames", [1, 2, 5, 64])
+def test_times_ascend_within_the_video(name: str, sampling: FrameSampling, max_frames: int) -> None:
+    video = load(CUT_CLIPS[name].data(), sampling, max_frames)
+    assert 1 <= len(video.frames) == len(video.times_s) <= max_frames
+    assert list(video.times_s) == sorted(set(video.times_s))
+    assert 0 <= video.times_s[0] <= video.times_s[-1] < video.duration_s
+    assert list(video.cuts_s) == sorted(set(video.cuts_s))
+    assert len(video.cuts_s) < max_frames
+
+
+def test_a_clip_without_a_cut_gives_its_middle() -> None:
+    video = load(media.cut_clip(((*RED_ONE, 20.0),)), FrameSampling.SCENE)
+    assert video.times_s == pytest.approx([10.0], abs=0.1)
+    assert video.cuts_s == ()
+
+
 def test_scenes_are_no_more_than_asked_for() -> None:
     assert len(load(media.captioned_clip(), FrameSampling.SCENE, 2).frames) == 2
 
@@ -128,6 +214,14 @@ def test_large_frames_are_scaled_down() -> None:
     video = load(media.captioned_clip(), max_side_px=160)
     assert video.frames.shape == (8, 90, 160, 3)
     assert (video.width, video.height) == (640, 360)
+
+
+@pytest.mark.parametrize("width", [4, 8, 12, 16, 24, 32, 40, 48, 64, 96, 100, 144, 160, 176])
+def test_frames_of_every_width_are_read(width: int) -> None:
+    scale = width / 640
+    video = load(media.captioned_clip(voice=None), max_frames=3, max_side_px=width)
+    assert video.frames.shape == (3, max(1, round(360 * scale)), width, 3)
+    assert close([tuple(frame[0, 0].tolist()) for frame in video.frames], [RED, GREEN, BLUE])
 
 
 def test_a_clip_without_sound_track_has_no_audio() -> None:

@@ -6,13 +6,17 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import TypedDict, Unpack
+from typing import TypedDict, Unpack, cast
 
+import httpx
 import numpy as np
 from starlette.types import ASGIApp, Message
 
 from multimodal.types import (
+    AnalysisEvent,
+    AnalysisRequest,
     ChatEvent,
     ChatRequest,
     Delta,
@@ -20,6 +24,10 @@ from multimodal.types import (
     RequestContext,
     StageState,
     TextEmbeddings,
+    Transcript,
+    TranscriptPart,
+    TranscriptSegment,
+    TranscriptWord,
     Usage,
 )
 
@@ -31,6 +39,7 @@ DIMENSIONS = 8
 
 Item = ChatEvent | Exception | asyncio.Event
 """An event to yield, an error to raise, or something to wait for."""
+AnalysisItem = AnalysisEvent | Exception | asyncio.Event
 
 
 def tokens(*texts: str, index: int = 0) -> list[GenerationStep]:
@@ -43,30 +52,77 @@ def end(reason: str = "stop", index: int = 0) -> GenerationStep:
     return GenerationStep(deltas=(Delta(index=index, text="", tokens=0, finish_reason=reason),), usage=USAGE)
 
 
-HELLO: tuple[Item, ...] = (ACCEPTED, *tokens("Hel", "lo"), end())
+ANSWER = (ACCEPTED, *tokens("Hel", "lo"), end())
+HELLO: tuple[Item, ...] = ANSWER
+
+
+def segment(text: str, start_s: float, end_s: float) -> TranscriptSegment:
+    """A segment whose words share its time equally, with the token 7 each."""
+    texts = text.split()
+    step_s = (end_s - start_s) / max(1, len(texts))
+    words = (
+        TranscriptWord(
+            text=f" {word}",
+            start_s=start_s + step_s * index,
+            end_s=start_s + step_s * (index + 1),
+            probability=0.5,
+            tokens=(7,),
+        )
+        for index, word in enumerate(texts)
+    )
+    return TranscriptSegment(text=f" {text}", start_s=start_s, end_s=end_s, words=tuple(words))
+
+
+def transcript(*segments: TranscriptSegment, duration_s: float = 12.5) -> Transcript:
+    return Transcript(segments=segments, language="en", duration_s=duration_s)
+
+
+SPOKEN = (segment("Hello there.", 0.5, 2.0), segment("Good bye!", 10.0, 12.0))
+HEARD: tuple[AnalysisEvent, ...] = (
+    *(TranscriptPart(segments=(item,)) for item in SPOKEN),
+    transcript(*SPOKEN),
+)
 
 
 @dataclass
 class FakeService:
-    """Plays `script` to every chat, and remembers what it was asked."""
+    """Plays `script` to every chat and `analysis` to what is analysed, and remembers what it was asked."""
 
     script: Sequence[Item] = HELLO
+    analysis: Sequence[AnalysisItem] = ()
+    """Empty: a recording is heard, and an answer follows where there is a question."""
     stages: Mapping[str, StageState] = field(default_factory=lambda: {"Generator": StageState.READY})
     contexts: list[RequestContext] = field(default_factory=list)
     requests: list[ChatRequest] = field(default_factory=list)
+    analyzed: list[AnalysisRequest] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     waiting: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when a chat or an embedding waits."""
+    """Set when what was asked for waits."""
     closed: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when a chat or an embedding has ended, in whatever way."""
+    """Set when what was asked for has ended, in whatever way."""
     ended_in: list[asyncio.Task[object] | None] = field(default_factory=list)
     embed_gate: asyncio.Event | None = None
 
     async def chat(self, ctx: RequestContext, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
         self.contexts.append(ctx)
         self.requests.append(request)
+        async with aclosing(cast(AsyncGenerator[ChatEvent, None], self._play(self.script))) as events:
+            async for event in events:
+                yield event
+
+    async def analyze(
+        self, ctx: RequestContext, request: AnalysisRequest
+    ) -> AsyncGenerator[AnalysisEvent, None]:
+        self.contexts.append(ctx)
+        self.analyzed.append(request)
+        script = self.analysis or ((*HEARD, *ANSWER) if request.question is not None else HEARD)
+        async with aclosing(cast(AsyncGenerator[AnalysisEvent, None], self._play(script))) as events:
+            async for event in events:
+                yield event
+
+    async def _play(self, script: Sequence[Item | AnalysisItem]) -> AsyncGenerator[object, None]:
         try:
-            for item in self.script:
+            for item in script:
                 if isinstance(item, Exception):
                     raise item
                 if isinstance(item, asyncio.Event):
@@ -92,7 +148,7 @@ class FakeService:
     async def states(self) -> Mapping[str, StageState]:
         return self.stages
 
-    async def metrics(self) -> Mapping[str, Sequence[str]]:
+    async def metrics(self) -> Mapping[str, Mapping[str, str]]:
         return {}
 
 
@@ -120,6 +176,23 @@ def audio_part(data: bytes = b"sound", format: str = "wav") -> dict[str, object]
 
 def video_part(data: bytes = b"film", **fields: object) -> dict[str, object]:
     return {"type": "video_url", "video_url": {"url": data_url(data, "video/mp4"), **fields}}
+
+
+Fields = Mapping[str, str | list[str]]
+"""Text fields of a form."""
+
+
+def form_body(fields: Fields, file: bytes | None = b"sound") -> tuple[bytes, dict[str, str]]:
+    """A multipart form with a file, and the header that belongs to it. Lists are sent as `name[]`."""
+    parts: list[tuple[str, tuple[str | None, bytes | str, str | None]]] = []
+    for name, value in fields.items():
+        items = value if isinstance(value, list) else [value]
+        key = f"{name.removesuffix('[]')}[]" if isinstance(value, list) else name
+        parts += [(key, (None, item, None)) for item in items]
+    if file is not None:
+        parts.append(("file", ("talk.wav", file, "audio/wav")))
+    request = httpx.Request("POST", "http://localhost", files=parts)
+    return request.read(), {"content-type": request.headers["content-type"]}
 
 
 def data_url(data: bytes, kind: str) -> str:

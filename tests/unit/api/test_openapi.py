@@ -9,7 +9,8 @@ import pytest
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from tests.unit.api.fakes import call
+from multimodal.media.decode_audio import decode_audio
+from tests.unit.api.fakes import FakeService, call, form_body
 
 
 class Content(BaseModel):
@@ -48,6 +49,9 @@ async def test_every_endpoint_is_described(client: httpx.AsyncClient) -> None:
     assert set(paths) == {
         "/v1/chat/completions",
         "/v1/embeddings",
+        "/v1/audio/transcriptions",
+        "/v1/audio/transcribe",
+        "/v1/video/analyze",
         "/v1/models",
         "/v1/models/{model_id}",
         "/healthz",
@@ -65,11 +69,36 @@ async def test_every_reference_leads_somewhere(client: httpx.AsyncClient) -> Non
     assert names <= set(document.components.schemas)
 
 
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/embeddings"])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/embeddings", "/v1/audio/transcribe"])
 async def test_examples_work(client: httpx.AsyncClient, app: FastAPI, path: str) -> None:
-    body = (await _document(client)).paths[path]["post"].requestBody
+    for value in await _examples(client, path, "application/json"):
+        assert (await call(app, path, value)).status == 200
 
+
+@pytest.mark.parametrize("path", ["/v1/audio/transcriptions", "/v1/audio/transcribe"])
+async def test_examples_of_forms_work(
+    client: httpx.AsyncClient, app: FastAPI, service: FakeService, path: str
+) -> None:
+    for value in await _examples(client, path, "multipart/form-data"):
+        file = str(value.pop("file")).encode("ascii")
+        fields = {name: item if isinstance(item, list) else str(item) for name, item in value.items()}
+        body, headers = form_body(fields, file)
+        assert (await call(app, path, body, headers=headers)).status == 200
+        assert service.analyzed[-1].source.data == file
+        assert decode_audio(file, format_name="wav", limit_s=1, sha256="", param="file").duration_s == 0.032
+
+
+async def _examples(client: httpx.AsyncClient, path: str, kind: str) -> list[dict[str, object]]:
+    body = (await _document(client)).paths[path]["post"].requestBody
     assert body is not None
-    assert body.content["application/json"].examples
-    for example in body.content["application/json"].examples.values():
-        assert (await call(app, path, example["value"])).status == 200
+    assert body.content[kind].examples
+    return [example["value"] for example in body.content[kind].examples.values()]
+
+
+@pytest.mark.parametrize("name", ["TranscriptionRequest", "TranscribeUpload"])
+async def test_forms_need_a_file(client: httpx.AsyncClient, name: str) -> None:
+    schema = (await _document(client)).components.schemas[name]
+
+    assert isinstance(schema, dict)
+    assert schema["required"][0] == "file"
+    assert schema["properties"]["file"]["format"] == "binary"

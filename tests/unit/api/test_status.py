@@ -33,14 +33,15 @@ async def test_generator_is_the_first_model(client: httpx.AsyncClient) -> None:
     models = (await client.get("/v1/models")).json()
 
     assert models["object"] == "list"
-    assert [model["id"] for model in models["data"]] == ["smollm2-135m-instruct", "all-minilm-l6-v2"]
+    names = [model["id"] for model in models["data"]]
+    assert names == ["smollm2-135m-instruct", "all-minilm-l6-v2", "whisper-tiny.en"]
     assert models["data"][0] == {
         "id": "smollm2-135m-instruct",
         "object": "model",
         "created": int(NOW_S),
         "owned_by": "multimodal",
         "modalities": ["text", "image", "audio", "video"],
-        "endpoints": ["/v1/chat/completions"],
+        "endpoints": ["/v1/chat/completions", "/v1/audio/transcribe", "/v1/video/analyze"],
     }
 
 
@@ -115,12 +116,13 @@ async def test_not_ready_when_no_stage_is_known(client: httpx.AsyncClient, servi
 async def _samples(app: FastAPI) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     caller = await call(app, "/metrics", method="GET")
     assert caller.headers["content-type"].startswith("text/plain")
-    families = text_string_to_metric_families(caller.body.decode())
-    return {
-        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in families
-        for sample in family.samples
-    }
+    samples = {}
+    for family in text_string_to_metric_families(caller.body.decode()):
+        for sample in family.samples:
+            labels = dict(sample.labels)
+            assert (labels.pop("deployment"), labels.pop("replica")) == ("Gateway", "local")
+            samples[sample.name, tuple(sorted(labels.items()))] = sample.value
+    return samples
 
 
 async def test_requests_are_counted_by_endpoint_code_and_tenant(app: FastAPI, service: FakeService) -> None:
@@ -145,6 +147,18 @@ async def test_requests_are_counted_by_endpoint_code_and_tenant(app: FastAPI, se
         ("403", CHAT, ""): 1,
         ("504", CHAT, "local"): 1,
     }
+
+
+async def test_prompts_whose_beginning_was_known_are_counted(app: FastAPI, service: FakeService) -> None:
+    await call(app, CHAT, chat_body())  # of 11 tokens, 4 were in the cache
+    await call(app, "/v1/embeddings", {"model": "text", "input": "no prompt"})
+
+    samples = await _samples(app)
+    hit = (("feature", "kv_prefix"), ("result", "hit"), ("tier", "engine"))
+    found = {
+        labels: value for (name, labels), value in samples.items() if name.endswith("cache_requests_total")
+    }
+    assert found == {hit: 1}
 
 
 async def test_times_are_observed(service: FakeService) -> None:

@@ -9,37 +9,42 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multimodal.encoders.speech import WINDOW_S, attach_marks, in_recording, join_parts, pack, segments_of
-from multimodal.types import SAMPLE_RATE_HZ, Audio, Transcript, TranscriptSegment, TranscriptWord
+from multimodal.encoders.speech import WINDOW_S, attach_marks, in_recording, pack, segments_of, window_of
+from multimodal.types import SAMPLE_RATE_HZ, Audio, SpeechHints, TranscriptWord
 
 SECOND = SAMPLE_RATE_HZ
 
 
-def word(text: str, start_s: float = 0.0, end_s: float = 0.0, probability: float = 1.0) -> TranscriptWord:
-    return TranscriptWord(text=text, start_s=start_s, end_s=end_s, probability=probability)
+def word(
+    text: str,
+    start_s: float = 0.0,
+    end_s: float = 0.0,
+    probability: float = 1.0,
+    tokens: tuple[int, ...] = (),
+) -> TranscriptWord:
+    return TranscriptWord(text=text, start_s=start_s, end_s=end_s, probability=probability, tokens=tokens)
 
 
-def ramp(seconds: float) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-    """Samples that say where in the recording they are."""
-    return np.arange(int(seconds * SECOND), dtype=np.float32)
+def ramp(samples: int) -> Audio:
+    """A recording whose samples say where in it they are. Float32 counts exactly to 2 ** 24: 17 minutes."""
+    counted = np.arange(samples, dtype=np.float32)
+    return Audio(sha256="s", samples=counted, duration_s=samples / SECOND, format="wav")
 
 
 # --- windows -----------------------------------------------------------------------------------
 
 
 def test_stretches_that_fit_share_a_window() -> None:
-    windows = pack(ramp(40), [(0, 10 * SECOND), (20 * SECOND, 30 * SECOND)])
-    assert [window.spans_s for window in windows] == [((0.0, 10.0), (20.0, 30.0))]
-    assert np.array_equal(windows[0].samples, np.concatenate([ramp(10), ramp(30)[20 * SECOND :]]))
+    assert pack([(0, 10 * SECOND), (20 * SECOND, 30 * SECOND)]) == (((0.0, 10.0), (20.0, 30.0)),)
 
 
 def test_a_stretch_that_does_not_fit_begins_a_window() -> None:
-    windows = pack(ramp(40), [(0, 20 * SECOND), (21 * SECOND, 32 * SECOND), (33 * SECOND, 40 * SECOND)])
-    assert [window.spans_s for window in windows] == [((0.0, 20.0),), ((21.0, 32.0), (33.0, 40.0))]
+    windows = pack([(0, 20 * SECOND), (21 * SECOND, 32 * SECOND), (33 * SECOND, 40 * SECOND)])
+    assert windows == (((0.0, 20.0),), ((21.0, 32.0), (33.0, 40.0)))
 
 
 def test_no_speech_makes_no_window() -> None:
-    assert pack(ramp(5), []) == []
+    assert pack([]) == ()
 
 
 @st.composite
@@ -52,16 +57,28 @@ def spans(draw: st.DrawFn) -> list[tuple[int, int]]:
 def test_windows_hold_all_speech_once_and_in_order_and_at_most_what_whisper_reads(
     speech: list[tuple[int, int]],
 ) -> None:
-    samples = ramp(120)
-    windows = pack(samples, speech)
-    heard = np.concatenate([window.samples for window in windows] or [samples[:0]])
-    expected = np.concatenate([samples[start:end] for start, end in speech] or [samples[:0]])
-    assert np.array_equal(heard, expected)
+    recording = ramp(120 * SECOND)
+    windows = [window_of(recording, spans, SpeechHints()) for spans in pack(speech)]
+    heard = np.concatenate([window.samples for window in windows] or [recording.samples[:0]])
+    expected = [recording.samples[start:end] for start, end in speech]
+    assert np.array_equal(heard, np.concatenate(expected or [recording.samples[:0]]))
     for window in windows:
         assert len(window.samples) <= WINDOW_S * SECOND
         assert sum(end - start for start, end in window.spans_s) == pytest.approx(
             len(window.samples) / SECOND
         )
+
+
+@given(st.integers(0, 4 * 3600 * SECOND), st.integers(1, WINDOW_S * SECOND))
+def test_times_in_seconds_name_the_very_samples(start: int, length: int) -> None:
+    (((start_s, end_s),),) = pack([(start, start + length)])
+    assert (round(start_s * SECOND), round(end_s * SECOND)) == (start, start + length)
+
+
+def test_a_window_carries_what_the_client_said() -> None:
+    hints = SpeechHints(language="fr", prompt="Zoé")
+    window = window_of(ramp(SECOND), ((0.25, 0.5),), hints)
+    assert (window.hints, window.spans_s) == (hints, ((0.25, 0.5),))
 
 
 # --- times -------------------------------------------------------------------------------------
@@ -125,18 +142,20 @@ def test_languages_without_spaces_keep_their_words_apart() -> None:
 
 
 def test_a_mark_lends_its_word_no_time_and_no_doubt() -> None:
-    (only,) = attach_marks([word(" end", 1.0, 1.5, 0.9), word(".", 1.5, 4.0, 0.1)], spaced=True)
-    assert only == word(" end.", 1.0, 1.5, 0.9)
+    (only,) = attach_marks([word(" end", 1.0, 1.5, 0.9, (7,)), word(".", 1.5, 4.0, 0.1, (8,))], spaced=True)
+    assert only == word(" end.", 1.0, 1.5, 0.9, (7, 8))
 
 
 def test_an_opening_mark_lends_its_word_no_time() -> None:
-    (only,) = attach_marks([word(' "', 0.0, 1.0, 0.1), word("stop", 1.0, 1.5, 0.9)], spaced=True)
-    assert only == word(' "stop', 1.0, 1.5, 0.9)
+    (only,) = attach_marks([word(' "', 0.0, 1.0, 0.1, (7,)), word("stop", 1.0, 1.5, 0.9, (8,))], spaced=True)
+    assert only == word(' "stop', 1.0, 1.5, 0.9, (7, 8))
 
 
 def test_a_word_in_parts_lasts_from_the_first_to_the_last() -> None:
-    (only,) = attach_marks([word(" o", 1.0, 1.2, 0.9), word("'clock", 1.2, 1.6, 0.8)], spaced=True)
-    assert only == word(" o'clock", 1.0, 1.6, 0.8)
+    (only,) = attach_marks(
+        [word(" o", 1.0, 1.2, 0.9, (7,)), word("'clock", 1.2, 1.6, 0.8, (8, 9))], spaced=True
+    )
+    assert only == word(" o'clock", 1.0, 1.6, 0.8, (7, 8, 9))
 
 
 # --- segments ----------------------------------------------------------------------------------
@@ -164,30 +183,3 @@ def test_no_words_make_no_segment() -> None:
 
 def test_segments_of_a_language_without_spaces_have_none() -> None:
     assert segments_of([word("今日"), word("は。")])[0].text == "今日は。"
-
-
-# --- joining -----------------------------------------------------------------------------------
-
-RECORDING = Audio(sha256="s", samples=np.zeros(0, np.float32), duration_s=90.0, format="mp3")
-
-
-def part(language: str, *times: tuple[float, float]) -> Transcript:
-    said = tuple(TranscriptSegment(text=f"from {start}", start_s=start, end_s=end) for start, end in times)
-    return Transcript(segments=said, language=language, duration_s=30.0)
-
-
-def test_joining_puts_segments_in_time_order_each_once() -> None:
-    late, early = part("en", (40, 41), (50, 51)), part("en", (1, 2))
-    whole = join_parts(RECORDING, [late, early, late], "en")
-    assert [segment.start_s for segment in whole.segments] == [1, 40, 50]
-    assert whole.duration_s == 90.0
-
-
-def test_the_language_is_that_of_most_of_the_speech() -> None:
-    parts = [part("fr", (0, 5)), part("de", (10, 20)), part("fr", (30, 34)), part("en")]
-    assert join_parts(RECORDING, parts, "und").language == "de"
-
-
-@pytest.mark.parametrize("parts", [[], [part("ja")]])
-def test_where_nobody_speaks_the_language_is_the_given_one(parts: list[Transcript]) -> None:
-    assert join_parts(RECORDING, parts, "und") == Transcript(segments=(), language="und", duration_s=90.0)

@@ -6,6 +6,7 @@ import asyncio
 import io
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -177,6 +178,29 @@ def test_scenes_meet_halfway_between_their_frames() -> None:
     assert [(span.start_s, span.end_s) for span in spans] == [(0.0, 1.0), (1.0, 3.0), (3.0, 4.0)]
 
 
+@pytest.mark.parametrize(
+    ("cuts_s", "borders_s"),
+    [
+        ((1.2, 2.9), [1.2, 2.9]),
+        ((0.6, 1.1, 1.4, 3.0), [1.1, 3.0]),
+        ((0.5, 1.5), [1.5, 3.0]),
+        ((2.2,), [1.0, 3.0]),
+        ((9.0, 0.0), [1.0, 3.0]),
+    ],
+    ids=["each", "the most central", "at a frame", "inside a scene", "elsewhere"],
+)
+def test_scenes_meet_at_the_cut_between_their_frames(
+    cuts_s: tuple[float, ...], borders_s: list[float]
+) -> None:
+    clip = replace(video([plain(colour) for colour in ("teal", "navy", "navy", "red")]), cuts_s=cuts_s)
+    assert [span.start_s for span in split_scenes(clip, THRESHOLD)] == [0.0, *borders_s]
+
+
+def test_a_cut_between_frames_that_look_alike_is_no_border() -> None:
+    clip = replace(video([plain("teal"), plain("teal")]), cuts_s=(1.0,))
+    assert frames_of(clip) == [[0, 1]]
+
+
 def test_a_container_that_understates_its_duration_does_not_lose_a_frame() -> None:
     clip = video([plain("teal"), plain("navy")])
     short = Video(
@@ -208,6 +232,7 @@ def clips(draw: st.DrawFn) -> Video:
         height=4,
         format="mp4",
         audio=None,
+        cuts_s=tuple(draw(st.lists(st.floats(0, 400), max_size=12))),
     )
 
 

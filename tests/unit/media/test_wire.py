@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 
 import numpy as np
@@ -29,7 +30,14 @@ def video(audio: Audio | None) -> Video:
     frames = np.arange(2 * 4 * 6 * 3, dtype=np.uint8).reshape(2, 4, 6, 3)
     size = {"width": 60, "height": 40}
     return Video(
-        sha256=DIGEST, frames=frames, times_s=(0.5, 1.5), duration_s=2.0, format="wav", audio=audio, **size
+        sha256=DIGEST,
+        frames=frames,
+        times_s=(0.5, 1.5),
+        duration_s=2.0,
+        format="wav",
+        audio=audio,
+        cuts_s=(0.9,),
+        **size,
     )
 
 
@@ -91,6 +99,13 @@ def test_more_than_the_limits_is_not_allocated(reply: wire.MediaReply, kind: Med
 def test_malformed_headers_are_value_errors(body: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         wire.parse_reply(body)
+
+
+@pytest.mark.parametrize("cuts_s", [None, [-1.0], [1e400], ["1"], [0.5] * 256])
+def test_cuts_are_checked(cuts_s: object) -> None:
+    header = wire.pack_media(video(None))[0].model_dump(mode="json") | {"cuts_s": cuts_s}
+    with pytest.raises(ValueError, match="cuts_s"):
+        wire.parse_reply(json.dumps(header).encode())
 
 
 @settings(deadline=None)

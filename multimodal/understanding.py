@@ -1,0 +1,190 @@
+"""One medium on its way through the loader and the encoders.
+
+Every call that can begin is begun at once: what is still being decoded is handed on without waiting, and with
+Ray it travels by reference.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar, cast
+
+from multimodal.config import AppArgs
+from multimodal.errors import DeadlineExceeded, LostMedia, MultimodalError
+from multimodal.generation.describe import describe_audio, describe_image, describe_video
+from multimodal.hearing import hear, transcript_of
+from multimodal.stages import Stages
+from multimodal.types import (
+    Deferred,
+    ImageFeatures,
+    Media,
+    MediaKind,
+    MediaPart,
+    MediaSource,
+    RequestContext,
+    SpeechHints,
+    StageEvent,
+    Transcript,
+    TranscriptPart,
+    VideoFeatures,
+    Visual,
+)
+
+T = TypeVar("T")
+
+LOAD, ENCODE = "load", "encode"
+"""Stages of a medium, as events and metrics name them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Understood:
+    """What became of one medium."""
+
+    part: MediaPart
+    features: ImageFeatures | Transcript | VideoFeatures
+    visual: Deferred[Visual] | None = None
+
+
+class Medium:
+    """One medium of one request. `emit` is told of its stages, and of the parts of a transcript."""
+
+    def __init__(
+        self,
+        stages: Stages,
+        args: AppArgs,
+        ctx: RequestContext,
+        source: MediaSource,
+        emit: Callable[[StageEvent | TranscriptPart], None],
+        hints: SpeechHints | None = None,
+    ) -> None:
+        self._stages = stages
+        self._args = args
+        self._ctx = ctx
+        self._source = source
+        self._emit = emit
+        self._hints = hints or SpeechHints()
+        self._started: list[Deferred[object]] = []
+        self._parts = 0
+        """Parts of a transcript that `emit` has been told of."""
+
+    async def understand(self) -> Understood:
+        """Load and encode it, until the deadline.
+
+        Raises what a stage raises, with the part named, and DeadlineExceeded.
+        """
+        try:
+            async with asyncio.timeout(self._ctx.remaining_s()):
+                try:
+                    return await self._attempt()
+                except LostMedia:
+                    # Decoded media die with the process that holds them; then they are loaded again, once.
+                    return await self._attempt()
+        except TimeoutError:
+            raise late() from None
+        except MultimodalError as error:
+            error.param = error.param or self._source.param
+            raise
+
+    async def _attempt(self) -> Understood:
+        try:
+            return await self._run()
+        except BaseException:
+            # Whatever ended this, Ray goes on with calls that nobody waits for, unless it is told.
+            self._stages.abandon(*self._started)
+            raise
+        finally:
+            self._started.clear()
+
+    async def _run(self) -> Understood:
+        clock = _StageClock(self._emit, self._source.param)
+        clock.enter(LOAD)
+        media = self._begin(self._stages.load(self._ctx, self._source))
+        encoded = asyncio.ensure_future(self._encode(media))
+        arrival = asyncio.ensure_future(self._stages.arrival(media))
+        try:
+            await asyncio.wait([arrival, encoded], return_when=asyncio.FIRST_COMPLETED)
+            clock.enter(ENCODE)
+            return await encoded
+        finally:
+            clock.leave()
+            await _end(arrival, encoded)
+
+    def _begin(self, call: Deferred[T]) -> Deferred[T]:
+        self._started.append(call)
+        return call
+
+    async def _encode(self, media: Deferred[Media]) -> Understood:
+        """Begins all calls before it waits for the first."""
+        stages, ctx, param = self._stages, self._ctx, self._source.param
+        # A generator with its own tower is given what was decoded, by reference.
+        visual = cast(Deferred[Visual], media) if self._args.generator.pixels else None
+        if self._source.kind is MediaKind.AUDIO:
+            transcript = await self._hear(media)
+            return Understood(describe_audio(param, transcript), transcript)
+        if self._source.kind is MediaKind.VIDEO:
+            video = await self._begin(stages.watch(ctx, media, self._hints))
+            return Understood(describe_video(param, video), video, visual)
+        features = self._begin(stages.encode_image(ctx, media))
+        text = self._begin(stages.read(ctx, media))
+        if stages.has_vision_tower:
+            visual = self._begin(stages.see(ctx, media, features))
+        seen, lines = await asyncio.gather(features, text)
+        return Understood(describe_image(param, seen, lines), seen, visual)
+
+    async def _hear(self, media: Deferred[Media]) -> Transcript:
+        parts = hear(self._stages, self._ctx, media, self._hints, self._args.audio.part_windows)
+        return await transcript_of(parts, self._emit_new)
+
+    def _emit_new(self, number: int, part: TranscriptPart) -> None:
+        """A recording that is loaded again is cut in the same way: its first parts are known already."""
+        if number == self._parts:
+            self._parts += 1
+            self._emit(part)
+
+
+class _StageClock:
+    """Says which stage a medium enters, and how long it was in the one before."""
+
+    def __init__(self, emit: Callable[[StageEvent], None], param: str) -> None:
+        self._emit = emit
+        self._param = param
+        self._stage: str | None = None
+        self._entered_s = 0.0
+
+    def enter(self, stage: str) -> None:
+        self.leave()
+        self._stage, self._entered_s = stage, time.perf_counter()
+        self._emit(StageEvent(stage=stage, param=self._param))
+
+    def leave(self) -> None:
+        if self._stage is not None:
+            seconds = time.perf_counter() - self._entered_s
+            self._emit(StageEvent(stage=self._stage, param=self._param, seconds=seconds))
+            self._stage = None
+
+
+def late() -> DeadlineExceeded:
+    """The error for a request whose time is over."""
+    return DeadlineExceeded("The request was not finished in time. Send fewer or shorter media.")
+
+
+async def _end(*work: asyncio.Future[object] | asyncio.Future[Understood] | asyncio.Future[None]) -> None:
+    """Cancel what still runs, and wait until it has ended."""
+    for one in work:
+        one.cancel()
+    await asyncio.wait(work)
+    for one in work:
+        if not one.cancelled():
+            one.exception()  # seen: it is raised by who waits for it
+
+
+async def within(ctx: RequestContext, work: Awaitable[T]) -> T:
+    """The result, if it comes before the deadline. Raises DeadlineExceeded."""
+    try:
+        async with asyncio.timeout(ctx.remaining_s()):
+            return await work
+    except TimeoutError:
+        raise late() from None

@@ -1,0 +1,198 @@
+"""What the contract tests send to make requests work, and cheap: what no schema can say.
+
+A schema says which fields there are and of what type, not which models this server has, whether bytes are a
+picture, or which options go together. Bodies that schemathesis makes from the schemas are completed here,
+with as little change as makes them fit. Bodies that are meant to be wrong stay as they are.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from typing import TypeAlias, TypedDict
+
+from multimodal.api.catalogue import ANALYZE, CHAT, EMBEDDINGS, TRANSCRIBE, TRANSCRIPTIONS
+from tests import media
+from tests.e2e.conftest import MODEL
+
+Body: TypeAlias = dict[str, object]
+
+
+class Example(TypedDict):
+    """An example of a body."""
+
+    value: Body
+
+
+class Content(TypedDict):
+    """A body of one media type."""
+
+    examples: dict[str, Example]
+
+
+class RequestBody(TypedDict):
+    """A body, by media type."""
+
+    content: dict[str, Content]
+
+
+class Operation(TypedDict, total=False):
+    """An operation of an OpenAPI document, as far as it is looked at here."""
+
+    requestBody: RequestBody
+
+
+MAX_TOKENS = 4
+MAX_ANSWERS = 2
+MAX_FRAMES = 2
+MAX_MEDIA = 2
+DIMENSIONS = 384
+
+
+def complete(path: str, body: Body) -> None:
+    """Change a body so that it can be served."""
+    _COMPLETE[path](body)
+
+
+def _chat(body: Body) -> None:
+    body["model"] = MODEL
+    _shorten(body)
+    _at_most(body, "n", MAX_ANSWERS)
+    for number, part in enumerate(part for part in _parts(body["messages"]) if part["type"] in _MEDIA):
+        if number < MAX_MEDIA:
+            _MEDIA[str(part["type"])](part)
+        else:
+            part.clear()
+            part.update(type="text", text="one too many")
+    format = body.get("response_format")
+    if isinstance(format, dict) and format["type"] == "json_schema":
+        # Which schemas the grammar takes is its own affair.
+        format["json_schema"]["schema"] = {"type": "object"}
+
+
+def _parts(messages: object) -> Iterator[Body]:
+    for message in messages if isinstance(messages, list) else []:
+        content = message.get("content")
+        yield from content if isinstance(content, list) else []
+
+
+def _embeddings(body: Body) -> None:
+    body["model"] = "text"
+    if body.get("dimensions") is not None:
+        body["dimensions"] = DIMENSIONS
+
+
+def _transcription(body: Body) -> None:
+    body["model"] = "whisper-1"
+    body["file"] = sound()
+    _name_a_language(body)
+    names = ("timestamp_granularities", "timestamp_granularities[]")
+    if any(body.get(name) for name in names):
+        body["response_format"] = "verbose_json"
+    if body.get("stream") and body.get("response_format") not in (None, "json", "text"):
+        _leave_out(body, "stream")
+
+
+def _transcribe(body: Body) -> None:
+    body["model"] = MODEL
+    if "input_audio" in body:
+        _sound_part(body)
+    else:
+        body["file"] = sound()
+    _name_a_language(body)
+    _shorten(body)
+    if body.get("format") not in (None, "json"):
+        _leave_out(body, "prompt", "stream")
+
+
+def _analyze(body: Body) -> None:
+    body["model"] = MODEL
+    if "video_url" in body:
+        _video_part(body)
+    else:
+        body["file"] = film()
+    _name_a_language(body)
+    _shorten(body)
+    _at_most(body, "max_frames", MAX_FRAMES)
+
+
+_COMPLETE: Mapping[str, Callable[[Body], None]] = {
+    CHAT: _chat,
+    EMBEDDINGS: _embeddings,
+    TRANSCRIPTIONS: _transcription,
+    TRANSCRIBE: _transcribe,
+    ANALYZE: _analyze,
+}
+
+
+# --- answers -----------------------------------------------------------------------------------
+
+
+def _shorten(body: Body) -> None:
+    body.setdefault("max_tokens", None)
+    for name in ("max_tokens", "max_completion_tokens"):
+        _at_most(body, name, MAX_TOKENS)
+    body["max_tokens"] = body["max_tokens"] or MAX_TOKENS
+    limit = body.get("max_completion_tokens") or body["max_tokens"]
+    if isinstance(limit, int | float):
+        _at_most(body, "min_tokens", limit)
+
+
+def _at_most(body: Body, name: str, limit: float) -> None:
+    value = body.get(name)
+    if isinstance(value, int | float):
+        body[name] = min(value, limit)
+
+
+def _leave_out(body: Body, *names: str) -> None:
+    for name in names:
+        body.pop(name, None)
+
+
+def _name_a_language(body: Body) -> None:
+    if body.get("language") is not None:
+        body["language"] = "en"
+
+
+# --- media -------------------------------------------------------------------------------------
+
+
+@cache
+def sound() -> bytes:
+    return media.tone(0.3, rate_hz=8000)
+
+
+@cache
+def film() -> bytes:
+    return media.numbered_clip(frames=5)
+
+
+def _picture_part(part: Body) -> None:
+    _set(part, "image_url", "url", media.data_url("image/png", media.plain("teal")))
+
+
+def _sound_part(part: Body) -> None:
+    _set(part, "input_audio", "data", base64.b64encode(sound()).decode())
+    _set(part, "input_audio", "format", "wav")
+
+
+def _video_part(part: Body) -> None:
+    _set(part, "video_url", "url", media.data_url("video/mp4", film()))
+    for options in (part, part["video_url"]):
+        if isinstance(options, dict):
+            _at_most(options, "max_frames", MAX_FRAMES)
+
+
+def _set(part: Body, field: str, name: str, value: object) -> None:
+    inside = part[field]
+    if not isinstance(inside, dict):
+        raise TypeError(field)
+    inside[name] = value
+
+
+_MEDIA: Mapping[str, Callable[[Body], None]] = {
+    "image_url": _picture_part,
+    "input_audio": _sound_part,
+    "video_url": _video_part,
+}

@@ -1,0 +1,153 @@
+"""Backends that are held back by the requests they work on, so that a test decides when a stage is done.
+
+`Reader@/tmp/gate`, as a word of the prompt (for Generator), as a text (TextEncoder) or as the bytes of a
+medium (all others), stops that stage until the file /tmp/gate exists. Each one that begins to wait adds a
+byte to /tmp/gate.waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from multimodal.config import AppArgs
+from multimodal.stages import GeneratorBackend, ImageBackend, LoaderBackend, ReaderBackend, TextBackend
+from multimodal.types import (
+    GenerateRequest,
+    GenerationStep,
+    Image,
+    ImageFeatures,
+    ImageText,
+    Media,
+    MediaSource,
+    RequestContext,
+    TextEmbeddings,
+    Visual,
+)
+from tests.encoder_fakes import FakeImageEncoder, FakeReader, FakeTextEncoder
+from tests.fakes import FakeGenerator, FakeLoader
+from tests.integration.graph.backends import FAKES
+
+PATIENCE_S = 90.0
+"""No stage waits longer, whatever a test forgets."""
+
+SIDE_PX = 600
+"""About 1 MB: what is under 100 KB Ray keeps in the process of the caller, and not in the object store."""
+
+
+class Gate:
+    """What a stage waits at."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._waiting = path.with_name(path.name + ".waiting")
+
+    def before(self, stage: str) -> str:
+        """What to say in a request."""
+        return f"{stage}@{self._path}"
+
+    @property
+    def waiting(self) -> int:
+        """How many have come to it so far."""
+        return self._waiting.stat().st_size if self._waiting.exists() else 0
+
+    def open(self) -> None:
+        """Let all pass."""
+        self._path.touch()
+
+    def knock(self) -> bool:
+        """Whether one may pass. Called again and again, by one that waits, until it may."""
+        return self._path.exists()
+
+    def queue(self) -> None:
+        """One begins to wait."""
+        with self._waiting.open("ab") as file:
+            file.write(b".")
+
+
+def _gates(stage: str, said: str) -> list[Gate]:
+    gates = [Gate(Path(path)) for path in re.findall(rf"{stage}@(\S+)", said)]
+    for gate in gates:
+        gate.queue()
+    return gates
+
+
+def _wait(stage: str, said: str) -> None:
+    end_s = time.monotonic() + PATIENCE_S
+    gates = _gates(stage, said)
+    while not all(gate.knock() for gate in gates) and time.monotonic() < end_s:
+        time.sleep(0.05)
+
+
+async def _wait_async(stage: str, said: str) -> None:
+    end_s = time.monotonic() + PATIENCE_S
+    gates = _gates(stage, said)
+    while not all(gate.knock() for gate in gates) and time.monotonic() < end_s:
+        await asyncio.sleep(0.05)
+
+
+class _Loader(FakeLoader):
+    async def load(self, ctx: RequestContext, source: MediaSource) -> Media:
+        await _wait_async("MediaLoader", source.data.decode())
+        media = await super().load(ctx, source)
+        if isinstance(media, Image):
+            return replace(media, pixels=np.zeros((SIDE_PX, SIDE_PX, 3), np.uint8))
+        return media
+
+
+class _Text(FakeTextEncoder):
+    def encode(self, texts: Sequence[str]) -> list[TextEmbeddings]:
+        _wait("TextEncoder", " ".join(texts))
+        return super().encode(texts)
+
+
+class _Images(FakeImageEncoder):
+    def encode(self, images: Sequence[Image]) -> list[ImageFeatures]:
+        _wait("ImageEncoder", " ".join(image.sha256 for image in images))
+        return super().encode(images)
+
+
+class _Reader(FakeReader):
+    def read(self, images: Sequence[Image]) -> list[ImageText]:
+        _wait("Reader", " ".join(image.sha256 for image in images))
+        return super().read(images)
+
+
+class _Generator(FakeGenerator):
+    async def generate(
+        self, ctx: RequestContext, request: GenerateRequest, visuals: Sequence[Visual]
+    ) -> AsyncGenerator[GenerationStep, None]:
+        async with aclosing(super().generate(ctx, request, visuals)) as steps:
+            async for step in steps:
+                yield step
+                await _wait_async("Generator", "".join(delta.text for delta in step.deltas))
+
+
+def _loader(args: AppArgs) -> LoaderBackend:
+    return _Loader()
+
+
+def _text(args: AppArgs) -> TextBackend:
+    return _Text()
+
+
+def _image(args: AppArgs) -> ImageBackend:
+    return _Images()
+
+
+def _reader(args: AppArgs) -> ReaderBackend:
+    return _Reader()
+
+
+def _generator(args: AppArgs) -> GeneratorBackend:
+    return _Generator()
+
+
+OBEDIENT = replace(FAKES, loader=_loader, text=_text, image=_image, reader=_reader, generator=_generator)
