@@ -23,7 +23,7 @@ from multimodal.encoders.whisper import (
     Storage,
     Tokenizer,
 )
-from multimodal.types import SpeechWindow
+from multimodal.types import SAMPLE_RATE_HZ, SpeechWindow
 
 NO_SPEECH_PROBABILITY = 0.6
 """Above it, and below LOG_PROBABILITY, nobody speaks (defaults of Whisper: section 4.5 of the paper)."""
@@ -31,6 +31,9 @@ LOG_PROBABILITY = -1.0
 """Mean log-probability of a token, below which a text is not trusted."""
 COMPRESSION_RATIO = 2.4
 """Bytes over bytes after zlib, above which a text goes round in circles."""
+SPEAKABLE_TOKENS_PER_S = 7.0
+"""Nobody speaks faster: very fast English has 5.5. A chorus is slower than this and is left alone, while a
+decoder that goes round in circles does so until it has filled its window, 224 tokens for 30 s of sound."""
 REPEAT_TOKENS = 5
 """The second attempt at such a text says no run of this many tokens twice."""
 LEAST_TEMPERATURE = 0.01
@@ -54,6 +57,8 @@ class Attempt:
     no_speech_probability: float
     temperature: float
     is_prompted: bool
+    seconds: float
+    """Of sound."""
 
     @property
     def is_trusted(self) -> bool:
@@ -73,7 +78,8 @@ class Attempt:
     @property
     def is_loop(self) -> bool:
         """Whether the text repeats itself as speech does not."""
-        return is_loop(self.text)
+        is_fast = len(self.tokens) > SPEAKABLE_TOKENS_PER_S * self.seconds
+        return is_loop(self.text) and (is_fast or self.is_prompted)
 
 
 def is_loop(text: str) -> bool:
@@ -89,6 +95,8 @@ class Batch:
     features: NDArray[np.float32] = field(repr=False)
     """(windows, n_mels, WINDOW_FRAMES)."""
     encoded: Storage
+    seconds: list[float]
+    """Of sound in each."""
     languages: list[str]
     prompts: list[list[int]]
     """What comes before each text. CTranslate2 wants all of one length."""
@@ -128,6 +136,7 @@ class Decoder:
         return Batch(
             features=features,
             encoded=encoded,
+            seconds=[len(window.samples) / SAMPLE_RATE_HZ for window in windows],
             languages=self._languages(encoded, languages),
             prompts=prompts,
             temperature=windows[0].hints.temperature,
@@ -173,6 +182,7 @@ class Decoder:
             batch,
             features=features,
             encoded=self._encode(features),
+            seconds=[batch.seconds[index] for index in chosen],
             languages=[batch.languages[index] for index in chosen],
             prompts=[[] for _ in chosen],
         )
@@ -240,4 +250,5 @@ def _attempt(
         no_speech_probability=no_speech_probability,
         temperature=batch.temperature,
         is_prompted=bool(batch.prompts[index]),
+        seconds=batch.seconds[index],
     )

@@ -39,6 +39,7 @@ SCHEMA = schemathesis.openapi.from_dict(
             "seed": 1,
             # The same requests in every run: nothing is taken from answers or from former runs.
             "cache": {"enabled": False},
+            "max-stream-events": 1000,
             "phases": {
                 "examples": {"enabled": False},  # they have a test of their own
                 "fuzzing": {"extra-data-sources": {"responses": False}, "error-feedback": {"enabled": False}},

@@ -369,6 +369,11 @@ async def test_unknown_paths_and_methods(
     assert response.json()["error"]["code"] == code
 
 
+async def test_a_refused_method_names_those_that_are_allowed(client: httpx.AsyncClient) -> None:
+    assert (await client.request("TRACE", CHAT)).headers["allow"] == "POST"
+    assert (await client.delete("/v1/models")).headers["allow"] == "GET"
+
+
 async def test_server_goes_on_after_an_error(client: httpx.AsyncClient, service: FakeService) -> None:
     service.script = (RuntimeError("boom"),)
     await client.post(CHAT, json=chat_body())

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Iterator, Mapping
 
 import httpx
+import jsonschema_rs
 import pytest
+import schemathesis
 from fastapi import FastAPI
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
+from multimodal.api.responses import ChatCompletionChunk
 from multimodal.media.decode_audio import decode_audio
-from tests.unit.api.fakes import FakeService, call, form_body
+from multimodal.types import Shortened, StageEvent
+from tests.unit.api.fakes import ACCEPTED, FakeService, call, chat_body, end, events, form_body, tokens
+
+CHAT = "/v1/chat/completions"
 
 
 class Content(BaseModel):
     """A body of the document, as far as it is looked at here."""
 
+    schema_: dict[str, object] = Field(alias="schema")
     examples: dict[str, dict[str, dict[str, object]]] = {}
 
 
@@ -23,9 +32,17 @@ class Body(BaseModel):
     content: dict[str, Content]
 
 
+class Answer(BaseModel):
+    """One status of an operation."""
+
+    description: str
+    content: dict[str, Content]
+
+
 class Operation(BaseModel):
     summary: str
     requestBody: Body | None = None
+    responses: dict[str, Answer]
 
 
 class Components(BaseModel):
@@ -60,6 +77,23 @@ async def test_every_endpoint_is_described(client: httpx.AsyncClient) -> None:
     }
 
 
+async def test_the_document_is_valid_openapi(app: FastAPI) -> None:
+    document = app.openapi()
+
+    assert document["openapi"].startswith("3.1.")
+    schemathesis.openapi.from_dict(document).validate()
+
+
+async def test_every_answer_of_every_endpoint_has_a_type_and_a_schema(client: httpx.AsyncClient) -> None:
+    for methods in (await _document(client)).paths.values():
+        for operation in methods.values():
+            assert {"200", "4XX", "5XX"} <= set(operation.responses), operation
+            for answer in operation.responses.values():
+                assert answer.content, operation
+                assert all(content.schema_ for content in answer.content.values()), operation
+            assert set(operation.responses["4XX"].content) == {"application/json"}
+
+
 async def test_every_reference_leads_somewhere(client: httpx.AsyncClient) -> None:
     document = await _document(client)
     text = json.dumps((await client.get("/openapi.json")).json())
@@ -67,6 +101,16 @@ async def test_every_reference_leads_somewhere(client: httpx.AsyncClient) -> Non
 
     assert {"ChatCompletionRequest", "EmbeddingsRequest", "ErrorEnvelope", "ImageContent"} <= names
     assert names <= set(document.components.schemas)
+
+
+async def test_every_body_has_examples_that_match_its_schema(client: httpx.AsyncClient) -> None:
+    document = await _document(client)
+    for methods in document.paths.values():
+        for body in (operation.requestBody for operation in methods.values() if operation.requestBody):
+            for content in body.content.values():
+                assert content.examples
+                for example in content.examples.values():
+                    _validator(document, content.schema_).validate(example["value"])
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/embeddings", "/v1/audio/transcribe"])
@@ -102,3 +146,81 @@ async def test_forms_need_a_file(client: httpx.AsyncClient, name: str) -> None:
     assert isinstance(schema, dict)
     assert schema["required"][0] == "file"
     assert schema["properties"]["file"]["format"] == "binary"
+
+
+def _validator(document: Document, schema: Mapping[str, object]) -> jsonschema_rs.Draft202012Validator:
+    components = {"schemas": document.components.schemas}
+    return jsonschema_rs.Draft202012Validator({**schema, "components": components})
+
+
+def _refused() -> Iterator[dict[str, object]]:
+    yield {"tools": [{"type": "function"}]}
+    yield {"functions": [{"name": "f"}]}
+    yield {"logprobs": True}
+    yield {"logit_bias": {"5": 1}}
+    yield {"modalities": ["text", "audio"]}
+    yield {"web_search_options": {}}
+    yield {"messages": [{"role": "user", "content": None}]}
+    yield {"messages": [{"role": "user"}]}
+    yield {"messages": [{"role": "user", "content": "a\0b"}]}
+    yield {"messages": [{"role": "assistant", "content": "a", "tool_calls": [{}]}]}
+    yield {"messages": [{"role": "assistant", "content": "a", "function_call": {}}]}
+    yield {"max_tokens": 1.5}
+
+
+@pytest.mark.parametrize("fields", list(_refused()), ids=str)
+async def test_what_is_refused_does_not_match_the_schema(
+    client: httpx.AsyncClient, app: FastAPI, fields: dict[str, object]
+) -> None:
+    document = await _document(client)
+    body = chat_body() | fields
+
+    assert (await call(app, CHAT, body)).status == 400
+    assert not _validator(document, _body_schema(document)).is_valid(body)
+
+
+def _taken() -> Iterator[dict[str, object]]:
+    yield dict.fromkeys(("tools", "functions", "logprobs", "logit_bias", "modalities", "web_search_options"))
+    yield {"tools": [], "functions": [], "logprobs": False, "logit_bias": {}, "modalities": ["text"]}
+    yield {"messages": [{"role": "assistant"}, {"role": "assistant", "content": None, "tool_calls": []}]}
+    yield {"max_tokens": 2.0, "min_tokens": 0.0, "top_k": -1.0, "seed": 7.0, "n": 1.0}
+    yield {"unknown": [1]}
+
+
+@pytest.mark.parametrize("fields", list(_taken()), ids=str)
+async def test_what_is_taken_matches_the_schema(
+    client: httpx.AsyncClient, app: FastAPI, fields: dict[str, object]
+) -> None:
+    document = await _document(client)
+    body = chat_body() | fields
+
+    assert (await call(app, CHAT, body)).status == 200
+    assert _validator(document, _body_schema(document)).is_valid(body)
+
+
+def _body_schema(document: Document) -> Mapping[str, object]:
+    body = document.paths[CHAT]["post"].requestBody
+    assert body is not None
+    return body.content["application/json"].schema_
+
+
+async def test_chunks_hold_what_the_document_says_and_nothing_else(
+    app: FastAPI, service: FakeService
+) -> None:
+    shortened = Shortened(param="messages.0.content.0", kept_tokens=3, dropped_tokens=4)
+    service.script = (
+        StageEvent(stage="generate"),
+        dataclasses.replace(ACCEPTED, shortened=(shortened,)),
+        *tokens("Hel", "lo"),
+        end("length"),
+        StageEvent(stage="generate", seconds=1.0),
+    )
+    options = {"include_usage": True, "include_stages": True}
+    answer = await call(app, CHAT, chat_body(stream=True, stream_options=options))
+    chunks = events(answer.body)
+
+    for chunk in chunks:
+        read = ChatCompletionChunk.model_validate_json(json.dumps(chunk), strict=True)
+        assert read.model_dump(mode="json", exclude_unset=True) == chunk
+    # So that nothing that can stand in a chunk is missing here.
+    assert set().union(*chunks) == set(ChatCompletionChunk.model_fields)

@@ -97,6 +97,11 @@ def test_a_text_that_goes_round_in_circles_is_decoded_again_without_the_prompt()
     assert believed(whisper, prompt="The cat sat.") == ["He played the piano."]
 
 
+def test_a_chorus_is_no_text_that_goes_round_in_circles() -> None:
+    chorus = "Row the boat. " * 20  # 60 words: nobody says 100 in ten seconds
+    assert believed(model(Answer(chorus))) == [chorus.strip()]
+
+
 def test_the_probability_of_silence_is_that_without_the_prompt() -> None:
     whisper = model(Answer("Yes.", no_speech_prob=0.5))
     decoder = Decoder(whisper.loaded(), 3)
