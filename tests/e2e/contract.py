@@ -43,7 +43,7 @@ class Operation(TypedDict, total=False):
     requestBody: RequestBody
 
 
-MAX_TOKENS = 4
+MAX_TOKENS = 2
 MAX_ANSWERS = 2
 MAX_FRAMES = 2
 MAX_MEDIA = 2
@@ -53,6 +53,16 @@ DIMENSIONS = 384
 def complete(path: str, body: Body) -> None:
     """Change a body so that it can be served."""
     _COMPLETE[path](body)
+
+
+def ask_nothing(body: Body) -> None:
+    """Leave out the question about a recording or a video: that its answer has options is seen in chat."""
+    _leave_out(body, "prompt")
+
+
+def shorten(body: Body) -> None:
+    """Keep the answer short, where nothing else is said about its length."""
+    body.setdefault("max_tokens", MAX_TOKENS)
 
 
 def _chat(body: Body) -> None:
