@@ -91,7 +91,7 @@ $(STAMP): | $(LOCK)
 	$(if $(TORCH),$(install_torch))
 	$(BIN)/pip install --no-deps --require-hashes -r $(LOCK)
 	$(BIN)/pip install -qq --no-deps --no-build-isolation --editable .
-	@$(write_loopback_default)
+	@$(write_ray_defaults)
 	@rm -f $(VENV)/.installed-* && touch $@
 
 define install_torch
@@ -101,9 +101,11 @@ define install_torch
 	"or neither can be reached. Name an index that does with make TORCH_INDEX=..." >&2; exit 1; }
 endef
 
-# A plain `serve run` in this environment keeps Ray on 127.0.0.1, as `make run` does. Clusters set it to 1.
-write_loopback_default = echo 'import os; os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")' \
-	> $(VENV)/lib/python3.11/site-packages/multimodal_loopback.pth
+# A plain `serve run` in this environment keeps Ray on 127.0.0.1 (clusters set that to 1), and has Serve's proxy
+# answer in OpenAI's words, as `make run` does.
+write_ray_defaults = printf 'import os; os.environ.setdefault("%s", "%s")\n' \
+	RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER 0 RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH deployments.proxy.layers \
+	> $(VENV)/lib/python3.11/site-packages/multimodal_ray.pth
 
 # --- lock files: their own comments say what is special about each ---------------------------------
 

@@ -102,6 +102,12 @@ TRANSCRIBE_FORM_EXAMPLES: Examples = {
     "subtitles": {"file": SILENT_WAV.decode("ascii"), "format": "vtt"},
 }
 
+_API_KEY = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "An API key. Servers without configured keys serve callers on their own machine only.",
+}
+
 _REFERENCE = "#/components/schemas/{model}"
 _BODIES: tuple[type[BaseModel], ...] = (
     ChatCompletionRequest,
@@ -209,6 +215,9 @@ class DocumentedApp(FastAPI):
                 ],
                 ref_template=_REFERENCE,
             )
-            document.setdefault("components", {}).setdefault("schemas", {}).update(definitions["$defs"])
+            components = document.setdefault("components", {})
+            components.setdefault("schemas", {}).update(definitions["$defs"])
+            components["securitySchemes"] = {"apiKey": _API_KEY}
+            document["security"] = [{}, {"apiKey": []}]
             self.openapi_schema = document
         return self.openapi_schema

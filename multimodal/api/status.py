@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Annotated
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Path, Response
 from starlette.responses import PlainTextResponse
 
-from multimodal.api.catalogue import Entry
+from multimodal.api.catalogue import TEXT_ALIAS, Entry
 from multimodal.api.errors import error_headers
 from multimodal.api.graph_metrics import merge
 from multimodal.api.metrics import CONTENT_TYPE
@@ -16,6 +17,8 @@ from multimodal.api.responses import ErrorBody, Health, Model, ModelList, Readin
 from multimodal.api.surface import Surface
 from multimodal.errors import StageUnavailable
 from multimodal.types import StageState
+
+ModelId = Annotated[str, Path(description="an id of the list, or a conventional name", examples=[TEXT_ALIAS])]
 
 GATEWAY = "Gateway"
 """The deployment that this surface is served by."""
@@ -36,7 +39,7 @@ def models_router(surface: Surface) -> APIRouter:
         return ModelList(data=[model(entry) for entry in surface.catalogue.entries])
 
     @router.get("/v1/models/{model_id:path}", summary="One model", responses=error_responses())
-    async def one_model(model_id: str) -> Model:
+    async def one_model(model_id: ModelId) -> Model:
         return model(surface.catalogue.find(model_id))
 
     return router
@@ -53,7 +56,10 @@ def health_router(surface: Surface) -> APIRouter:
     @router.get(
         "/readyz",
         summary="Whether every stage can serve",
-        responses={503: {"model": Readiness}, **error_responses()},
+        responses={
+            503: {"model": Readiness, "description": "Not every stage can serve"},
+            **error_responses(),
+        },
         response_model=Readiness,
         response_model_exclude_none=True,
     )

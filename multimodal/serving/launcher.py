@@ -214,6 +214,8 @@ def child_environment(plan: Plan, scratch: Path) -> dict[str, str]:
         # The same for vLLM and for PyTorch's collectives.
         "VLLM_HOST_IP": "127.0.0.1",
         "GLOO_SOCKET_IFNAME": "lo",
+        # Without it Serve's proxy answers in plain text where no Gateway can.
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.proxy.layers",
     }
 
 

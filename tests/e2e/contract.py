@@ -43,7 +43,7 @@ class Operation(TypedDict, total=False):
     requestBody: RequestBody
 
 
-MAX_TOKENS = 2
+MAX_TOKENS = 1
 MAX_ANSWERS = 2
 MAX_FRAMES = 2
 MAX_MEDIA = 2
@@ -61,8 +61,9 @@ def ask_nothing(body: Body) -> None:
 
 
 def shorten(body: Body) -> None:
-    """Keep the answer short, where nothing else is said about its length."""
+    """Keep the answer short, should there be one."""
     body.setdefault("max_tokens", MAX_TOKENS)
+    _at_most(body, "max_tokens", MAX_TOKENS)
 
 
 def _chat(body: Body) -> None:

@@ -2,7 +2,7 @@
 
 `Reader@/tmp/gate`, as a word of the prompt (for Generator), as a text (TextEncoder) or as the bytes of a
 medium (all others), stops that stage until the file /tmp/gate exists. Each one that begins to wait adds a
-byte to /tmp/gate.waiting.
+byte to /tmp/gate.waiting. Generator starts only once the file of its model (`file:/tmp/model`) exists.
 """
 
 from __future__ import annotations
@@ -18,8 +18,16 @@ from pathlib import Path
 import numpy as np
 
 from multimodal.config import AppArgs
-from multimodal.stages import GeneratorBackend, ImageBackend, LoaderBackend, ReaderBackend, TextBackend
+from multimodal.stages import (
+    AudioBackend,
+    GeneratorBackend,
+    ImageBackend,
+    LoaderBackend,
+    ReaderBackend,
+    TextBackend,
+)
 from multimodal.types import (
+    Audio,
     GenerateRequest,
     GenerationStep,
     Image,
@@ -28,10 +36,12 @@ from multimodal.types import (
     Media,
     MediaSource,
     RequestContext,
+    SpeechHints,
+    SpeechPlan,
     TextEmbeddings,
     Visual,
 )
-from tests.encoder_fakes import FakeImageEncoder, FakeReader, FakeTextEncoder
+from tests.encoder_fakes import FakeAudioEncoder, FakeImageEncoder, FakeReader, FakeTextEncoder
 from tests.fakes import FakeGenerator, FakeLoader
 from tests.integration.graph.backends import FAKES
 
@@ -62,8 +72,9 @@ class Gate:
         """Let all pass."""
         self._path.touch()
 
-    def knock(self) -> bool:
-        """Whether one may pass. Called again and again, by one that waits, until it may."""
+    @property
+    def is_open(self) -> bool:
+        """Whether those that wait may pass."""
         return self._path.exists()
 
     def queue(self) -> None:
@@ -82,14 +93,14 @@ def _gates(stage: str, said: str) -> list[Gate]:
 def _wait(stage: str, said: str) -> None:
     end_s = time.monotonic() + PATIENCE_S
     gates = _gates(stage, said)
-    while not all(gate.knock() for gate in gates) and time.monotonic() < end_s:
+    while not all(gate.is_open for gate in gates) and time.monotonic() < end_s:
         time.sleep(0.05)
 
 
 async def _wait_async(stage: str, said: str) -> None:
     end_s = time.monotonic() + PATIENCE_S
     gates = _gates(stage, said)
-    while not all(gate.knock() for gate in gates) and time.monotonic() < end_s:
+    while not all(gate.is_open for gate in gates) and time.monotonic() < end_s:
         await asyncio.sleep(0.05)
 
 
@@ -120,6 +131,12 @@ class _Reader(FakeReader):
         return super().read(images)
 
 
+class _Audio(FakeAudioEncoder):
+    def plan(self, audio: Audio, hints: SpeechHints) -> SpeechPlan:
+        _wait("AudioEncoder", audio.sha256)
+        return super().plan(audio, hints)
+
+
 class _Generator(FakeGenerator):
     async def generate(
         self, ctx: RequestContext, request: GenerateRequest, visuals: Sequence[Visual]
@@ -146,8 +163,17 @@ def _reader(args: AppArgs) -> ReaderBackend:
     return _Reader()
 
 
+def _audio(args: AppArgs) -> AudioBackend:
+    return _Audio()
+
+
 def _generator(args: AppArgs) -> GeneratorBackend:
+    source, _, path = args.generator.model.partition(":")
+    while source == "file" and not Path(path).exists():
+        time.sleep(0.05)
     return _Generator()
 
 
-OBEDIENT = replace(FAKES, loader=_loader, text=_text, image=_image, reader=_reader, generator=_generator)
+OBEDIENT = replace(
+    FAKES, loader=_loader, text=_text, image=_image, audio=_audio, reader=_reader, generator=_generator
+)

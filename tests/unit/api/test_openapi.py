@@ -81,6 +81,7 @@ async def test_the_document_is_valid_openapi(app: FastAPI) -> None:
     document = app.openapi()
 
     assert document["openapi"].startswith("3.1.")
+    assert document["security"] == [{}, {"apiKey": []}]
     schemathesis.openapi.from_dict(document).validate()
 
 

@@ -1,0 +1,16 @@
+"""The layers that Serve puts around its HTTP proxy.
+
+Serve calls `layers` in the proxy's process where the environment says
+RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=deployments.proxy.layers.
+"""
+
+from __future__ import annotations
+
+from starlette.middleware import Middleware
+
+from multimodal.api.proxied import ProxyEnvelope
+
+
+def layers() -> list[Middleware]:
+    """From the inside out."""
+    return [Middleware(ProxyEnvelope)]

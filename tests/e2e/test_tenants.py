@@ -1,0 +1,116 @@
+"""Keys, tenants, and several Gateways, with a graph without weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from multimodal.serving.background import RunningServer, running_server
+from tests.e2e.conftest import MODEL, ROOT
+
+KEYS = {"team-a": "the key of team a", "team-b": "the key of team b"}
+GATEWAYS = 2
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """Two tenants, two Gateways."""
+    config = yaml.safe_load((ROOT / "serve_config.yaml").read_text(encoding="utf-8"))
+    (application,) = config["applications"]
+    application["import_path"] = "tests.e2e.fake_app:app"
+    hashes = {hashlib.sha256(key.encode()).hexdigest(): tenant for tenant, key in KEYS.items()}
+    application["args"]["api"] = {"keys": hashes}
+    (gateway,) = (one for one in application["deployments"] if one["name"] == "Gateway")
+    gateway["autoscaling_config"] |= {"min_replicas": GATEWAYS, "max_replicas": GATEWAYS}
+    file = tmp_path_factory.mktemp("tenants") / "serve_config.yaml"
+    file.write_text(yaml.safe_dump(config), encoding="utf-8")
+    with running_server(file) as server:
+        yield server
+
+
+def ask(server: RunningServer, tenant: str, text: str = "hello") -> httpx.Response:
+    # A connection for each request, so that either Gateway may get it.
+    return httpx.post(
+        f"{server.base_url}/v1/chat/completions",
+        json={"model": MODEL, "messages": [{"role": "user", "content": text}]},
+        headers={"Authorization": f"Bearer {KEYS[tenant]}"},
+        timeout=60,
+    ).raise_for_status()
+
+
+def families(server: RunningServer) -> dict[str, Metric]:
+    headers = {"Authorization": f"Bearer {KEYS['team-a']}"}
+    text = httpx.get(f"{server.base_url}/metrics", headers=headers, timeout=60).raise_for_status().text
+    return {family.name: family for family in text_string_to_metric_families(text)}
+
+
+def chats(server: RunningServer) -> dict[str, float]:
+    """Chats of each tenant, all Gateways together."""
+    counted = dict.fromkeys(KEYS, 0.0)
+    for sample in families(server)["multimodal_requests"].samples:
+        if sample.name.endswith("_total") and sample.labels["endpoint"].endswith("completions"):
+            counted[sample.labels["tenant"]] += sample.value
+    return counted
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic eA=="}])
+@pytest.mark.parametrize("path", ["/v1/models", "/metrics", "/readyz"])
+def test_without_a_known_key_nothing_is_told(
+    server: RunningServer, path: str, headers: dict[str, str]
+) -> None:
+    refused = httpx.get(server.base_url + path, headers=headers, timeout=60)
+    assert refused.status_code == 401
+    assert refused.headers["www-authenticate"] == "Bearer"
+    assert refused.json()["error"]["code"] == "invalid_api_key"
+
+
+def test_whether_it_lives_is_told_to_everyone(server: RunningServer) -> None:
+    assert httpx.get(f"{server.base_url}/healthz", timeout=60).status_code == 200
+
+
+def test_every_gateway_is_in_the_metrics_and_every_request_is_counted_once(server: RunningServer) -> None:
+    for _ in range(10):
+        ask(server, "team-a")
+    for _ in range(5):
+        ask(server, "team-b")
+    assert chats(server) == {"team-a": 10, "team-b": 5}
+    memory = families(server)["process_resident_memory_bytes"].samples
+    gateways = {one.labels["replica"] for one in memory if one.labels["deployment"] == "Gateway"}
+    assert len(gateways) == GATEWAYS
+    # Names stay: a series belongs to one replica for as long as that lives.
+    again = families(server)["process_resident_memory_bytes"].samples
+    assert {tuple(one.labels.values()) for one in again} == {tuple(one.labels.values()) for one in memory}
+
+
+def test_the_log_has_the_tenant_and_the_stages_but_neither_words_nor_keys(server: RunningServer) -> None:
+    answer = ask(server, "team-b", "SECRET words")
+    assert "SECRET" in answer.text
+    text = log(server)
+    (line,) = (line for line in lines(text) if line["request_id"] == answer.headers["x-request-id"])
+    assert line["tenant"] == "team-b"
+    assert line["status"] == 200
+    stages = line["stages"]
+    assert isinstance(stages, list)
+    assert [stage["stage"] for stage in stages] == ["generate"]
+    assert isinstance(line["duration_ms"], float)
+    assert "SECRET" not in text
+    assert not any(key in text for key in KEYS.values())
+
+
+def log(server: RunningServer) -> str:
+    return Path(server.logs, "serve.log").read_text(encoding="utf-8")
+
+
+def lines(text: str) -> Iterator[dict[str, object]]:
+    """Request lines, whatever Ray has put in front of them."""
+    for line in text.splitlines():
+        if '"event": "request"' in line:
+            yield json.loads(line[line.index("{") :])
