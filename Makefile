@@ -12,7 +12,7 @@ LOCK := $(if $(filter gpu,$(EXTRA)),requirements-gpu.lock,requirements.lock)
 TORCH := $(shell sed -n 's/^# \(torch==.*\)/\1/p' $(LOCK))
 # What comes with Python 3.11 is too old to report its progress to `multimodal models pull`.
 PIP := pip==26.3
-STAMP := $(VENV)/.installed-$(EXTRA)-$(shell cat $(LOCK) pyproject.toml | sha256sum | cut -c1-12)
+STAMP := $(VENV)/.installed-$(EXTRA)-$(shell cat $(LOCK) pyproject.toml Makefile | sha256sum | cut -c1-12)
 
 $(if $(filter cpu gpu,$(EXTRA)),,$(error EXTRA is cpu or gpu))
 .DEFAULT_GOAL := help
@@ -101,10 +101,11 @@ define install_torch
 	"or neither can be reached. Name an index that does with make TORCH_INDEX=..." >&2; exit 1; }
 endef
 
-# A plain `serve run` in this environment keeps Ray on 127.0.0.1 (clusters set that to 1), and has Serve's proxy
-# answer in OpenAI's words, as `make run` does.
+# A plain `serve run` in this environment keeps Ray on 127.0.0.1 (clusters set that to 1), has Serve's proxy answer in
+# OpenAI's words and shows the log line of every request, as `make run` does.
 write_ray_defaults = printf 'import os; os.environ.setdefault("%s", "%s")\n' \
 	RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER 0 RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH deployments.proxy.layers \
+	RAY_DEDUP_LOGS 0 \
 	> $(VENV)/lib/python3.11/site-packages/multimodal_ray.pth
 
 # --- lock files: their own comments say what is special about each ---------------------------------

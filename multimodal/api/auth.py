@@ -16,7 +16,8 @@ from multimodal.api.exchange import exchange_of
 from multimodal.errors import ConfigError, Forbidden, Unauthenticated
 
 LOCAL_TENANT = "local"
-OPEN_PATHS = frozenset({"/healthz"})
+OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+"""Whoever starts or balances servers asks these, and has no key."""
 
 _SHA256_HEX = re.compile(r"[0-9a-f]{64}")
 _PROXY_HEADERS = ("forwarded", "x-forwarded-for", "x-real-ip")

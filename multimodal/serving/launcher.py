@@ -209,6 +209,8 @@ def child_environment(plan: Plan, scratch: Path) -> dict[str, str]:
         "RAY_TMPDIR": str(scratch),
         "RAY_AUTH_MODE": "token",
         "RAY_COLOR_PREFIX": "0",
+        # Ray takes log lines that differ in numbers only for repetitions, and drops them.
+        "RAY_DEDUP_LOGS": "0",
         # Ray's way of saying "one machine": every process of it then listens on 127.0.0.1 only.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         # The same for vLLM and for PyTorch's collectives.
