@@ -62,7 +62,7 @@ def _split(url: str, param: str) -> tuple[str, str]:
                 "Only data URLs are taken, no other URL is fetched. Send the data (data:<type>;base64,...).",
                 param=param,
             )
-        raise InvalidMedia("This is not a data URL. It must begin with data:<type>;base64,", param=param)
+        raise InvalidMedia("This is not a data URL. Send one: data:<type>;base64,...", param=param)
     comma = url.find(",", 5, _HEADER_CHARS)
     if comma < 0:
         raise InvalidMedia(

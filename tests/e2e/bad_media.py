@@ -65,6 +65,11 @@ def half(make: Make) -> Make:
     return lambda: media.truncated(make())
 
 
+def frayed(make: Make) -> Make:
+    """A file that lacks its last bytes."""
+    return lambda: make()[:-3]
+
+
 def clip() -> bytes:
     return media.captioned_clip([("red", "A"), ("blue", "B")], seconds=2.0, size=(160, 90))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -81,6 +81,14 @@ class Gate:
         """One begins to wait."""
         with self._waiting.open("ab") as file:
             file.write(b".")
+
+
+def until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Wait for something, for so long at most."""
+    end_s = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end_s, "it never came to that"
+        time.sleep(0.1)
 
 
 def _gates(stage: str, said: str) -> list[Gate]:

@@ -6,7 +6,6 @@ Real Ray Serve with backends that wait where a request tells them to (see `obedi
 from __future__ import annotations
 
 import base64
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +18,7 @@ import yaml
 from multimodal.serving.background import RunningServer, running_server
 from tests.e2e.conftest import MODEL, ROOT
 from tests.e2e.envelope import Error, error_in, error_of, events_of
-from tests.e2e.obedient import Gate
+from tests.e2e.obedient import Gate, until
 
 CHAT = "/v1/chat/completions"
 ENCODER_TIMEOUT_S = 3.0
@@ -32,11 +31,7 @@ NOTICED_S = 10.0
 
 ENCODER_SLOTS, GATEWAY_SLOTS = 2, 24
 ENCODER = {"max_ongoing_requests": ENCODER_SLOTS, "max_queued_requests": 3}
-GATEWAY = {
-    "max_ongoing_requests": GATEWAY_SLOTS,
-    "max_queued_requests": 8,
-    "backpressure_config": {"status_code": 429, "retry_after_s": 5},
-}
+GATEWAY = {"max_ongoing_requests": GATEWAY_SLOTS, "max_queued_requests": 8}
 
 Part = dict[str, object]
 Body = Mapping[str, object]
@@ -69,9 +64,7 @@ def server(folder: Path, model: Path) -> Iterator[RunningServer]:
     options["Gateway"].update(GATEWAY)
     file = folder / "serve_config.yaml"
     file.write_text(yaml.safe_dump(config), encoding="utf-8")
-    with running_server(
-        file, env={"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.proxy.layers"}
-    ) as server:
+    with running_server(file) as server:
         yield server
 
 
@@ -88,13 +81,6 @@ def healthy(server: RunningServer) -> None:
     """Every test finds every stage at work, whatever the one before has killed."""
     until(lambda: httpx.get(f"{server.base_url}/readyz", timeout=PATIENCE_S).status_code == 200)
     until(lambda: post(server, chat(picture("any"), "well?")).status_code == 200)
-
-
-def until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < end, "it never came to that"
-        time.sleep(0.1)
 
 
 def picture(said: str) -> Part:

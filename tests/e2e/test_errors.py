@@ -141,7 +141,8 @@ def fields() -> Iterator[Row]:
         yield row(param, "unsupported_parameter", param, **{param: value})
     for name, schema in (("nonsense", {"type": "nonsense"}), ("a dead reference", {"$ref": "#/$defs/none"})):
         format = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
-        yield row(f"a schema with {name}", "invalid_request", "response_format", response_format=format)
+        param = "response_format.json_schema.schema"
+        yield row(f"a schema with {name}", "invalid_request", param, response_format=format)
 
 
 def messages() -> Iterator[Row]:
@@ -267,7 +268,9 @@ def in_the_decoder() -> Iterator[BadPart]:
     for format in media.PICTURE_FORMATS:
         yield invalid(f"half a {format}", picture, bad.half(partial(media.picture_with_text, "HI", format)))
     for container in media.SOUND_FORMATS:
-        yield invalid(f"half a recording in {container}", sound, bad.half(bad.voice(container)))
+        # AAC frames stand alone: half of a recording may be a whole one.
+        cut = bad.frayed if container == "aac" else bad.half
+        yield invalid(f"half a recording in {container}", sound, cut(bad.voice(container)))
     yield invalid("half a video", video, bad.half(bad.clip))
     yield invalid("a recording without samples", sound, media.wav([], rate_hz=16_000))
     yield invalid("a video without sound, as sound", sound, lambda: media.numbered_clip(10))
