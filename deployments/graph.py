@@ -58,6 +58,9 @@ RETRY_S = 5
 GRACE_S = 5.0
 """How long after the deadline of an answer nothing more is expected of the engine."""
 
+LOOK_AGAIN_S = 1.0
+"""How often a caller that waits for its first token looks whether the generator is still there."""
+
 METRICS_TIMEOUT_S = 2.0
 """For all replicas of one deployment to report."""
 
@@ -92,7 +95,7 @@ class Pending(Generic[T]):
                 raise translate(error, self._stage) from None
             self.abandon()
             raise DeadlineExceeded(
-                f"{self._stage} did not finish in time. Send less media, or try again later."
+                f"{self._stage} did not finish in time. Send less, or try again later."
             ) from None
         except Exception as error:
             raise translate(error, self._stage) from None
@@ -235,13 +238,15 @@ class Graph(AudioCalls):
         except Exception as error:
             raise translate(error, name) from None
         deadline_s = min(ctx.deadline_s, time.time() + self._generate_timeout_s)
+        begun = False
         try:
             while True:
                 # The engine ends at the deadline itself; this is for when it does not answer at all.
                 async with asyncio.timeout(deadline_s + GRACE_S - time.time()) as limit:
-                    step = await anext(steps, None)
+                    step = await (anext(steps, None) if begun else self._first_step(steps))
                 if step is None:
                     return
+                begun = True
                 yield step
         except TimeoutError as error:
             if limit.expired():
@@ -252,6 +257,21 @@ class Graph(AudioCalls):
         finally:
             # Does nothing once the stream has ended; before, it aborts the request in the engine.
             _abandon(steps)
+
+    async def _first_step(self, steps: DeploymentResponseGenerator[GenerationStep]) -> GenerationStep | None:
+        """A call that finds no replica waits for one to start, for minutes. Callers are told before.
+
+        Raises StageUnavailable.
+        """
+        name = self._generator.deployment_name
+        step = asyncio.ensure_future(anext(steps, None))
+        try:
+            while not (await asyncio.wait([step], timeout=LOOK_AGAIN_S))[0]:
+                if await self._monitor.is_down(name):
+                    raise StageUnavailable.restarting(name)
+            return step.result()
+        finally:
+            step.cancel()
 
     async def states(self) -> Mapping[str, StageState]:
         return await self._monitor.states()

@@ -80,7 +80,7 @@ class Medium:
                 try:
                     return await self._attempt()
                 except LostMedia:
-                    # Decoded media die with the process that holds them; then they are loaded again, once.
+                    # Decoded media go with the machine that holds them; then they are loaded again, once.
                     return await self._attempt()
         except TimeoutError:
             raise late() from None

@@ -28,6 +28,7 @@ from multimodal.types import (
     GenerateRequest,
     GenerationStep,
     RequestContext,
+    Sampling,
     Usage,
     Visual,
 )
@@ -98,7 +99,7 @@ class VllmEngine:
             _engine_prompt(ctx, prompt, visuals), sampling, engine_id, priority=ctx.priority
         )
         async with aclosing(outputs) as stream:
-            while (output := await self._next(ctx, stream)) is not None:
+            while (output := await self._next(ctx, stream, request.sampling)) is not None:
                 if first is not None:
                     yield first
                     first = None
@@ -122,7 +123,7 @@ class VllmEngine:
             ) from error
 
     async def _next(
-        self, ctx: RequestContext, stream: AsyncGenerator[RequestOutput, None]
+        self, ctx: RequestContext, stream: AsyncGenerator[RequestOutput, None], sampling: Sampling
     ) -> RequestOutput | None:
         """The next output before the deadline; vLLM's errors become ours here."""
         from vllm.exceptions import VLLMClientError
@@ -140,7 +141,7 @@ class VllmEngine:
         except EngineGenerateError as error:
             raise _failed() from error
         except VLLMClientError as error:
-            raise InvalidRequest(f"The model cannot serve these parameters: {first_line(error)}") from error
+            raise _refused(error, sampling) from error
 
     async def check_health(self) -> None:
         """Raises StageUnavailable once the engine process is gone."""
@@ -243,6 +244,12 @@ def _finish_reason(reason: str | None) -> str | None:
     if reason == "error":
         raise _failed()
     return "stop"
+
+
+def _refused(error: Exception, sampling: Sampling) -> InvalidRequest:
+    """Our error for what the engine says about parameters; grammars are made of schemas only there."""
+    param = None if sampling.json_schema is None else "response_format.json_schema.schema"
+    return InvalidRequest(f"The model cannot serve these parameters: {first_line(error)}", param=param)
 
 
 def _failed() -> MultimodalError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from multimodal.config import GeneratorArgs
@@ -17,6 +18,9 @@ VARIED = 0.7
 
 MAX_ERROR_CHARACTERS = 200
 """Of somebody else's error message that is passed on."""
+
+_PLACE_IN_CODE = re.compile(r"\[[\d:]+\] \S+:\d+: ")
+"""How xgrammar's errors begin: a time, a source file and a line."""
 
 
 def prompt_budget_tokens(sampling: Sampling, args: GeneratorArgs) -> int:
@@ -71,5 +75,6 @@ def _structure(sampling: Sampling) -> StructuredOutputsParams | None:
 
 
 def first_line(error: Exception) -> str:
-    """The first sentence of somebody else's error, without what it quotes."""
-    return str(error).strip().split("\n", 1)[0][:MAX_ERROR_CHARACTERS]
+    """The first line of somebody else's error as the end of a sentence, without a place in their code."""
+    line = str(error).strip().split("\n", 1)[0]
+    return _PLACE_IN_CODE.sub("", line)[:MAX_ERROR_CHARACTERS].rstrip(" .") + "."
