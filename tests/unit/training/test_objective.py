@@ -1,0 +1,31 @@
+"""The losses want pictures on their words."""
+
+from __future__ import annotations
+
+import torch
+
+from multimodal.training.data import Words
+from multimodal.training.objective import Objective, Scales
+from multimodal.training.plan import Planner
+
+
+def test_pictures_on_their_words_cost_less_than_pictures_elsewhere(
+    planner: Planner, objective: Objective, words: Words
+) -> None:
+    plan = planner.draw(20, 1)
+    singles = int((plan.concept >= 0).sum())
+    right = torch.cat([objective.centroids[plan.concept[:singles]], words.captions[plan.example[singles:]]])
+    others = objective.centroids[(plan.concept[:singles] + 1) % len(objective.centroids)]
+    wrong = torch.cat([others, words.captions[(plan.example[singles:] + 1) % len(words.captions)]])
+    scales = Scales()()
+    good = objective(right, plan, scales, torch.Generator().manual_seed(1))
+    bad = objective(wrong, plan, scales, torch.Generator().manual_seed(1))
+    for part in ("concepts", "bank", "foils", "batch", "cosine"):
+        assert getattr(good, part).item() < getattr(bad, part).item(), part
+    assert good.cosine.item() < 1e-5
+
+
+def test_a_concept_lies_nearest_to_its_own_texts(objective: Objective, words: Words) -> None:
+    similarity = objective.centroids @ words.bank_vectors.T
+    for number, rows in enumerate(words.bank.rows):
+        assert int(similarity[number].argmax()) in rows
