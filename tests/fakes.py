@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -49,9 +50,8 @@ def decoded(source: MediaSource) -> Media:
     name = source.data.decode()
     if source.kind is MediaKind.IMAGE:
         return Image(sha256=name, pixels=np.zeros((4, 6, 3), np.uint8), width=6, height=4, format="png")
-    sound = Audio(sha256=name, samples=np.zeros(SAMPLE_RATE_HZ, np.float32), duration_s=1.0, format="wav")
     if source.kind is MediaKind.AUDIO:
-        return sound
+        return _sound(name)
     return Video(
         sha256=name,
         frames=np.zeros((2, 4, 6, 3), np.uint8),
@@ -60,8 +60,16 @@ def decoded(source: MediaSource) -> Media:
         width=6,
         height=4,
         format="mp4",
-        audio=sound,
+        audio=_sound(name),
     )
+
+
+def _sound(name: str) -> Audio:
+    """A second of silence; what its name says where that is "hum for 90 s"."""
+    hum = re.fullmatch(r"hum for (\d+) s", name)
+    seconds = int(hum[1]) if hum else 1
+    samples = np.full(seconds * SAMPLE_RATE_HZ, 0.1 if hum else 0.0, np.float32)
+    return Audio(sha256=name, samples=samples, duration_s=float(seconds), format="wav")
 
 
 def spoken(text: str, start_s: float = 0.0) -> Transcript:

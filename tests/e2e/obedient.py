@@ -17,15 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
+from deployments.backends import Backends
 from multimodal.config import AppArgs
-from multimodal.stages import (
-    AudioBackend,
-    GeneratorBackend,
-    ImageBackend,
-    LoaderBackend,
-    ReaderBackend,
-    TextBackend,
-)
+from multimodal.stages import GeneratorBackend
 from multimodal.types import (
     Audio,
     GenerateRequest,
@@ -43,7 +37,6 @@ from multimodal.types import (
 )
 from tests.encoder_fakes import FakeAudioEncoder, FakeImageEncoder, FakeReader, FakeTextEncoder
 from tests.fakes import FakeGenerator, FakeLoader
-from tests.integration.graph.backends import FAKES
 
 PATIENCE_S = 90.0
 """No stage waits longer, whatever a test forgets."""
@@ -155,26 +148,6 @@ class _Generator(FakeGenerator):
                 await _wait_async("Generator", "".join(delta.text for delta in step.deltas))
 
 
-def _loader(args: AppArgs) -> LoaderBackend:
-    return _Loader()
-
-
-def _text(args: AppArgs) -> TextBackend:
-    return _Text()
-
-
-def _image(args: AppArgs) -> ImageBackend:
-    return _Images()
-
-
-def _reader(args: AppArgs) -> ReaderBackend:
-    return _Reader()
-
-
-def _audio(args: AppArgs) -> AudioBackend:
-    return _Audio()
-
-
 def _generator(args: AppArgs) -> GeneratorBackend:
     source, _, path = args.generator.model.partition(":")
     while source == "file" and not Path(path).exists():
@@ -182,6 +155,11 @@ def _generator(args: AppArgs) -> GeneratorBackend:
     return _Generator()
 
 
-OBEDIENT = replace(
-    FAKES, loader=_loader, text=_text, image=_image, audio=_audio, reader=_reader, generator=_generator
+OBEDIENT = Backends(
+    loader=lambda args: _Loader(),
+    text=lambda args: _Text(),
+    image=lambda args: _Images(),
+    audio=lambda args: _Audio(),
+    reader=lambda args: _Reader(),
+    generator=_generator,
 )

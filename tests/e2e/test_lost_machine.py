@@ -10,12 +10,12 @@ from threading import Event
 
 import httpx
 import pytest
-import yaml
 
 from multimodal.serving.background import RunningServer, running_server
-from tests.e2e.conftest import MODEL, ROOT
+from tests.e2e.conftest import MODEL
 from tests.e2e.machine import Cluster
 from tests.e2e.obedient import Gate, until
+from tests.e2e.profile import Options, write_profile
 
 PATIENCE_S = 100.0
 DECODES = "decodes"
@@ -36,15 +36,13 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture
 def server(cluster: Cluster, tmp_path: Path) -> Iterator[RunningServer]:
     """MediaLoader runs on a machine of its own; ImageEncoder and Reader can be kept busy."""
-    config = yaml.safe_load((ROOT / "serve_config.yaml").read_text(encoding="utf-8"))
-    (application,) = config["applications"]
-    application["import_path"] = "tests.e2e.fake_app:obedient"
-    options = {one["name"]: one for one in application["deployments"]}
-    options["MediaLoader"]["ray_actor_options"]["resources"] = {DECODES: 1}
-    options["ImageEncoder"]["max_ongoing_requests"] = SLOTS
-    options["Reader"]["max_ongoing_requests"] = SLOTS
-    file = tmp_path / "serve_config.yaml"
-    file.write_text(yaml.safe_dump(config), encoding="utf-8")
+
+    def change(args: dict[str, object], options: Options) -> None:
+        options["MediaLoader"]["ray_actor_options"] = {"num_cpus": 0.1, "resources": {DECODES: 1}}
+        for name in ("ImageEncoder", "Reader"):
+            options[name]["max_ongoing_requests"] = SLOTS
+
+    file = write_profile(tmp_path, change, "obedient")
     with ThreadPoolExecutor(1) as elsewhere:
         # The server is not ready before it has this machine, and it ends with the thread that starts it.
         joined = elsewhere.submit(cluster.add_machine, DECODES)

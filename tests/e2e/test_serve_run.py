@@ -15,10 +15,10 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-import yaml
 
 from multimodal.serving.background import free_port
 from tests.e2e.conftest import ROOT
+from tests.e2e.profile import write_profile
 from tests.e2e.sockets import listening_beyond_loopback
 
 START_S = 120.0
@@ -28,13 +28,10 @@ STOP_S = 60.0
 @pytest.fixture
 def running() -> Iterator[tuple[psutil.Process, str]]:
     """`serve run` with the options of serve_config.yaml, and fakes in the place of models."""
-    config = yaml.safe_load((ROOT / "serve_config.yaml").read_text(encoding="utf-8"))
-    config["http_options"]["port"] = free_port()
-    config["applications"][0]["import_path"] = "tests.e2e.fake_app:app"
+    port = free_port()
     # Not pytest's own: Ray's sockets are in there, and their paths may have 107 characters.
     folder = Path(tempfile.mkdtemp(prefix="mm-"))
-    file = folder / "serve_config.yaml"
-    file.write_text(yaml.safe_dump(config), encoding="utf-8")
+    file = write_profile(folder, lambda args, options: None, port=port)
     output = (folder / "output").open("wb")
     command = [str(Path(sys.executable).with_name("serve")), "run", str(file)]
     process = subprocess.Popen(
@@ -46,7 +43,7 @@ def running() -> Iterator[tuple[psutil.Process, str]]:
         start_new_session=True,
     )
     try:
-        yield psutil.Process(process.pid), f"http://127.0.0.1:{config['http_options']['port']}"
+        yield psutil.Process(process.pid), f"http://127.0.0.1:{port}"
     finally:
         _end(process)
         output.close()

@@ -1,4 +1,4 @@
-"""Keys, tenants, and several Gateways, with a graph without weights."""
+"""Keys, tenants, and several replicas of a deployment, with a graph without weights."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from pathlib import Path
 
 import httpx
 import pytest
-import yaml
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from multimodal.serving.background import RunningServer, running_server
-from tests.e2e.conftest import MODEL, ROOT
+from tests.e2e.conftest import MODEL
+from tests.e2e.profile import Options, replicas, write_profile
 
 KEYS = {"team-a": "the key of team a", "team-b": "the key of team b"}
-GATEWAYS = 2
+REPLICAS = 2
 PATIENCE_S = 30.0
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """Two tenants, two Gateways."""
-    config = yaml.safe_load((ROOT / "serve_config.yaml").read_text(encoding="utf-8"))
-    (application,) = config["applications"]
-    application["import_path"] = "tests.e2e.fake_app:app"
+    """Two tenants, two Gateways, two AudioEncoders."""
     hashes = {hashlib.sha256(key.encode()).hexdigest(): tenant for tenant, key in KEYS.items()}
-    application["args"]["api"] = {"keys": hashes}
-    (gateway,) = (one for one in application["deployments"] if one["name"] == "Gateway")
-    gateway["autoscaling_config"] |= {"min_replicas": GATEWAYS, "max_replicas": GATEWAYS}
-    file = tmp_path_factory.mktemp("tenants") / "serve_config.yaml"
-    file.write_text(yaml.safe_dump(config), encoding="utf-8")
+
+    def change(args: dict[str, object], options: Options) -> None:
+        args["api"] = {"keys": hashes}
+        args["audio"] = {"part_windows": 1}
+        for name in ("Gateway", "AudioEncoder"):
+            options[name].update(replicas(REPLICAS))
+
+    file = write_profile(tmp_path_factory.mktemp("tenants"), change)
     with running_server(file) as server:
         yield server
 
@@ -90,10 +90,31 @@ def test_every_gateway_is_in_the_metrics_and_every_request_is_counted_once(serve
     assert chats(server) == {"team-a": 10, "team-b": 5}
     memory = families(server)["process_resident_memory_bytes"].samples
     gateways = {one.labels["replica"] for one in memory if one.labels["deployment"] == "Gateway"}
-    assert len(gateways) == GATEWAYS
+    assert len(gateways) == REPLICAS
     # Names stay: a series belongs to one replica for as long as that lives.
     again = families(server)["process_resident_memory_bytes"].samples
     assert {tuple(one.labels.values()) for one in again} == {tuple(one.labels.values()) for one in memory}
+
+
+def test_a_long_recording_is_shared_out_among_the_replicas_and_comes_back_in_order(
+    server: RunningServer,
+) -> None:
+    answer = httpx.post(
+        f"{server.base_url}/v1/audio/transcriptions",
+        files={"file": ("long.wav", b"hum for 590 s")},
+        data={"model": "whisper-1", "response_format": "verbose_json"},
+        headers={"Authorization": f"Bearer {KEYS['team-a']}"},
+        timeout=60,
+    ).raise_for_status()
+    # Windows of half a minute, each a call of its own.
+    assert [segment["start"] for segment in answer.json()["segments"]] == [30 * n for n in range(20)]
+    heard = {
+        sample.labels["replica"]: sample.value
+        for sample in families(server)["multimodal_encoded_items"].samples
+        if sample.name.endswith("_total") and sample.labels["deployment"] == "AudioEncoder"
+    }
+    assert len(heard) == REPLICAS
+    assert sum(heard.values()) == 20
 
 
 def test_the_log_has_the_tenant_and_the_stages_but_neither_words_nor_keys(server: RunningServer) -> None:

@@ -12,14 +12,14 @@ from deployments.app import build
 from deployments.backends import Backends
 from multimodal.config import AppArgs
 from tests import media
-from tests.integration.graph.backends import generator
+from tests.integration.graph.backends import FAKES
 from tests.integration.graph.local import answer, question, running
 from tests.integration.graph.test_graph import clip, picture, sound, words
 
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[httpx.AsyncClient]:
-    with running(build(AppArgs(), replace(Backends(), generator=generator)), "encoders") as client:
+    with running(build(AppArgs(), replace(Backends(), generator=FAKES.generator)), "encoders") as client:
         yield client
 
 
