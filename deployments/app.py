@@ -15,6 +15,7 @@ from deployments.media_loader import MediaLoader
 from deployments.reader import Reader
 from deployments.text_encoder import TextEncoder
 from deployments.video_encoder import VideoEncoder
+from deployments.vision_tower import VisionTower
 from multimodal.config import AppArgs
 
 
@@ -23,12 +24,11 @@ def app(args: AppArgs) -> Application:
     return build(args, Backends())
 
 
-def build(args: AppArgs, make: Backends, vision_tower: Application | None = None) -> Application:
+def build(args: AppArgs, make: Backends) -> Application:
     """The graph with given backends.
 
-    Places where more deployments join: `vision_tower` beside the encoders (`see(ctx, image, features)`);
-    DocumentEncoder beside VideoEncoder; Retriever and Moderator between the encoders and Generator, as
-    further arguments of Gateway.
+    Places where more deployments join: DocumentEncoder beside VideoEncoder; Retriever and Moderator between
+    the encoders and Generator, as further arguments of Gateway.
     """
     image_encoder = _deployment(ImageEncoder).bind(args, make.image)
     reader = _deployment(Reader).bind(args, make.reader)
@@ -42,7 +42,7 @@ def build(args: AppArgs, make: Backends, vision_tower: Application | None = None
         video_encoder=_deployment(VideoEncoder).bind(args, image_encoder, reader, audio_encoder),
         reader=reader,
         generator=_deployment(Generator).bind(args, make.generator),
-        vision_tower=vision_tower,
+        vision_tower=_deployment(VisionTower).bind(args, make.vision) if args.vision else None,
     )
 
 

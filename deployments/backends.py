@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from multimodal.config import AppArgs, home
+from multimodal.errors import ConfigError
 from multimodal.stages import (
     AudioBackend,
     GeneratorBackend,
@@ -16,6 +17,7 @@ from multimodal.stages import (
     LoaderBackend,
     ReaderBackend,
     TextBackend,
+    VisionBackend,
 )
 
 
@@ -59,6 +61,18 @@ def make_reader(args: AppArgs) -> ReaderBackend:
     return RapidOcrReader(args.reader)
 
 
+def make_vision(args: AppArgs) -> VisionBackend:
+    """A connector between the image tower and the generator's word embeddings."""
+    from multimodal.encoders.concepts import load_bank
+    from multimodal.encoders.connector import ConceptConnector, SafetensorsWords
+    from multimodal.models.refs import resolve
+
+    if args.image.model is None:
+        raise ConfigError("VisionTower needs an image tower: set image.model, or vision to null.")
+    bank = load_bank(resolve(args.image.model, home()))
+    return ConceptConnector(bank, SafetensorsWords(resolve(args.generator.model, home())))
+
+
 def make_generator(args: AppArgs) -> GeneratorBackend:
     """The vLLM engine."""
     from multimodal.generation.engine import VllmEngine
@@ -76,4 +90,5 @@ class Backends:
     image: Callable[[AppArgs], ImageBackend] = make_image
     audio: Callable[[AppArgs], AudioBackend] = make_audio
     reader: Callable[[AppArgs], ReaderBackend] = make_reader
+    vision: Callable[[AppArgs], VisionBackend] = make_vision
     generator: Callable[[AppArgs], GeneratorBackend] = make_generator

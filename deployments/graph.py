@@ -181,7 +181,9 @@ class Graph(AudioCalls):
         self._encode_image = Call[ImageFeatures](image_encoder, "encode", args.image.timeout_s)
         self._watch = Call[VideoFeatures](video_encoder, "watch", args.video.timeout_s)
         self._read = Call[ImageText](reader, "read", args.reader.timeout_s)
-        self._see = None if vision_tower is None else Call[Visual](vision_tower, "see", args.image.timeout_s)
+        self._see = None
+        if vision_tower is not None and args.vision is not None:
+            self._see = Call[Visual](vision_tower, "see", args.vision.timeout_s)
         self._generate_timeout_s = args.generator.timeout_s
         self._generator = generator.options(method_name="generate", stream=True, _by_reference=True)
         handles = [media_loader, text_encoder, image_encoder, audio_encoder, video_encoder, reader, generator]
@@ -218,11 +220,14 @@ class Graph(AudioCalls):
         return self._see is not None
 
     def see(
-        self, ctx: RequestContext, image: Deferred[Media], features: Deferred[ImageFeatures]
+        self,
+        ctx: RequestContext,
+        features: Deferred[ImageFeatures] | Deferred[VideoFeatures],
+        moments_s: Sequence[float],
     ) -> Deferred[Visual]:
         if self._see is None:
             raise StageUnavailable("This server has no vision tower.")
-        return self._see(ctx, image, features)
+        return self._see(ctx, features, tuple(moments_s))
 
     async def generate(
         self, ctx: RequestContext, request: GenerateRequest, visuals: Sequence[Deferred[Visual]]

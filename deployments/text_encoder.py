@@ -49,15 +49,21 @@ class TextEncoder(ReportsMetrics):
         )
 
     def _measure(self, texts: Sequence[str]) -> list[Sentence]:
-        sentences = [Sentence(text, self._backend.count_tokens(text)) for text in texts]
-        for index, sentence in enumerate(sentences):
-            if sentence.tokens > self._limit_tokens:
-                raise InvalidRequest(
-                    f"Input {index} has {sentence.tokens} tokens, but the model reads {self._limit_tokens}. "
-                    "Split it into shorter texts.",
-                    param=f"input.{index}",
-                )
-        return sentences
+        return [self._measured(text, f"input.{index}") for index, text in enumerate(texts)]
+
+    def _measured(self, text: str, param: str) -> Sentence:
+        try:
+            sentence = Sentence(text, self._backend.count_tokens(text))
+        except InvalidRequest as error:
+            error.param = param
+            raise
+        if sentence.tokens > self._limit_tokens:
+            raise InvalidRequest(
+                f"A text has {sentence.tokens} tokens, but the model reads {self._limit_tokens}. "
+                "Split it into shorter texts.",
+                param=param,
+            )
+        return sentence
 
     async def _encode_batch(self, batch: list[Sentence]) -> list[TextEmbeddings]:
         count_batch(self, TEXT, len(batch))

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 ModelRef = Annotated[str, StringConstraints(pattern=r"^(hf|file|embedded):.+$")]
 """Where a model comes from: `hf:org/name@revision`, `file:/folder` or `embedded:name`."""
@@ -82,7 +82,14 @@ class TextArgs(Settings):
 class ImageArgs(Settings):
     """ImageEncoder. Without a model it reports size and colours only."""
 
-    model: ModelRef | None = None
+    model: ModelRef | None = "embedded:image-tower"
+    space: Literal["unified", "own"] = Field(
+        "unified",
+        description=(
+            "unified: pictures lie where TextEncoder's sentences lie; own: they do not, so they cannot be "
+            "compared with texts"
+        ),
+    )
     batch_items: int = Field(16, gt=0, description="pictures in one batch")
     batch_wait_s: float = Field(0.005, ge=0, description="how long a batch waits for company, seconds")
     device: str = "cpu"
@@ -129,6 +136,12 @@ class VideoArgs(Settings):
     timeout_s: float = Field(600.0, gt=0, description="longest wait for a result, loading included, seconds")
 
 
+class VisionArgs(Settings):
+    """VisionTower: what the image tower saw, as embeddings that Generator reads in the place of words."""
+
+    timeout_s: float = Field(60.0, gt=0, description="longest wait for a result, encoding included, seconds")
+
+
 class GeneratorArgs(Settings):
     """Generator: a vLLM engine."""
 
@@ -145,7 +158,7 @@ class GeneratorArgs(Settings):
     tensor_parallel_size: int = Field(1, gt=0, description="accelerators of one replica")
     enforce_eager: bool = True
     omp_threads_bind: str | None = Field("0-1", description="cores of the CPU engine; null: vLLM decides")
-    max_images: int = Field(64, ge=0, description="pictures and frames in one prompt that the model looks at")
+    max_images: int = Field(64, ge=0, description="pictures and frames in one prompt, where it takes pixels")
     image_placeholder: str = Field("<image>", description="what stands for a picture in the model's prompt")
     pixels: bool = Field(
         False, description="the model keeps its vision tower and is given pictures and frames as pixels"
@@ -193,4 +206,16 @@ class AppArgs(Settings):
     audio: AudioArgs = AudioArgs()
     reader: ReaderArgs = ReaderArgs()
     video: VideoArgs = VideoArgs()
+    vision: VisionArgs | None = Field(
+        VisionArgs(), description="VisionTower; null where the generator looks at pixels, or at nothing"
+    )
     generator: GeneratorArgs = GeneratorArgs()
+
+    @model_validator(mode="after")
+    def _one_way_to_see(self) -> Self:
+        if self.vision is not None and (self.image.model is None or self.generator.pixels):
+            raise ValueError(
+                "vision needs an image tower (image.model) and a generator that takes no pixels "
+                "(generator.pixels: false). Set vision to null where there is none."
+            )
+        return self

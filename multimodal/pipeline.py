@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Generic, TypeVar
 
 from multimodal.config import AppArgs
+from multimodal.embedding import Embedder
 from multimodal.errors import MultimodalError
 from multimodal.stages import Stages
 from multimodal.types import (
@@ -21,7 +22,11 @@ from multimodal.types import (
     AnalysisRequest,
     ChatEvent,
     ChatRequest,
+    Classification,
+    ClassifyRequest,
     Deferred,
+    Embeddings,
+    Emit,
     GenerateRequest,
     GenerationStep,
     ImageFeatures,
@@ -36,12 +41,11 @@ from multimodal.types import (
     Role,
     StageEvent,
     StageState,
-    TextEmbeddings,
     TextPart,
     TranscriptPart,
     Visual,
 )
-from multimodal.understanding import Medium, Understood, within
+from multimodal.understanding import Features, Medium, Understood, together
 
 E = TypeVar("E")
 T = TypeVar("T")
@@ -73,10 +77,19 @@ class Assistant:
     def __init__(self, stages: Stages, args: AppArgs) -> None:
         self._stages = stages
         self._args = args
+        self._embedder = Embedder(stages, args)
 
-    async def embed(self, ctx: RequestContext, texts: Sequence[str]) -> TextEmbeddings:
-        """One unit vector for each text, in order. Raises InvalidRequest for a text that is too long."""
-        return await within(ctx, self._stages.embed_text(ctx, texts))
+    async def embed(self, ctx: RequestContext, inputs: Sequence[str | MediaSource], emit: Emit) -> Embeddings:
+        """One unit vector for each input, in order. `emit` is told of the stages of the media.
+
+        Raises what `Embedder.embed` raises.
+        """
+        ctx = self._allowing(ctx, [one for one in inputs if isinstance(one, MediaSource)])
+        return await self._embedder.embed(ctx, inputs, emit)
+
+    async def classify(self, ctx: RequestContext, request: ClassifyRequest, emit: Emit) -> Classification:
+        """How well each label fits a picture or a video. Raises what `Embedder.classify` raises."""
+        return await self._embedder.classify(self._allowing(ctx, [request.source]), request, emit)
 
     async def states(self) -> Mapping[str, StageState]:
         """State of every deployment by name."""
@@ -114,14 +127,14 @@ class Assistant:
         ctx = self._allowing(ctx, [request.source])
         events: _Events[AnalysisEvent] = _Events()
         medium = Medium(self._stages, self._args, ctx, request.source, events.put, request.hints)
-        work = asyncio.ensure_future(medium.understand())
+        work = asyncio.ensure_future(_known(medium, request.question))
         async with aclosing(_until_done(work, events)) as happening:
             async for event in happening:
                 yield event
-        understood = await work
-        if not isinstance(understood.features, ImageFeatures):
-            yield understood.features
-        if request.question is None:
+        features, understood = await work
+        if not isinstance(features, ImageFeatures):
+            yield features
+        if request.question is None or understood is None:
             return
         asked = ChatRequest(
             messages=(_question(request.source, request.question),), sampling=request.sampling
@@ -159,16 +172,16 @@ class Assistant:
             if isinstance(event, StageEvent):
                 events.put(event)
 
-        tasks: dict[str, asyncio.Task[Understood | None]] = {}
-        try:
-            async with asyncio.TaskGroup() as group:
-                for source in _sources(request):
-                    medium = Medium(self._stages, self._args, ctx, source, emit)
-                    step = _understand_or_skip(medium, source, request.on_media_error, events)
-                    tasks[source.param] = group.create_task(step)
-        except BaseExceptionGroup as errors:
-            raise _first(errors) from None
-        return {param: result for param, task in tasks.items() if (result := task.result()) is not None}
+        sources = _sources(request)
+        media = [Medium(self._stages, self._args, ctx, source, emit) for source in sources]
+        question = _words(request.messages[-1])
+        found = await together(
+            _understand_or_skip(medium, question, source, request.on_media_error, events)
+            for medium, source in zip(media, sources, strict=True)
+        )
+        return {
+            source.param: result for source, result in zip(sources, found, strict=True) if result is not None
+        }
 
 
 SPEECH_BYTES_PER_S = 4000
@@ -176,10 +189,10 @@ SPEECH_BYTES_PER_S = 4000
 
 
 async def _understand_or_skip(
-    medium: Medium, source: MediaSource, on_error: OnMediaError, events: _Events[ChatEvent]
+    medium: Medium, question: str, source: MediaSource, on_error: OnMediaError, events: _Events[ChatEvent]
 ) -> Understood | None:
     try:
-        return await medium.understand()
+        return await medium.understand(question)
     except MultimodalError as error:
         if on_error is OnMediaError.FAIL:
             raise
@@ -197,8 +210,20 @@ async def _until_done(work: asyncio.Future[T], events: _Events[E]) -> AsyncGener
         await _cancel(work)
 
 
+async def _known(medium: Medium, question: str | None) -> tuple[Features, Understood | None]:
+    """What a medium holds, and where there is a question, also what the generator is told of it."""
+    if question is None:
+        return await medium.features(), None
+    understood = await medium.understand(question)
+    return understood.features, understood
+
+
 def _sources(request: ChatRequest) -> list[MediaSource]:
     return [part for message in request.messages for part in message.parts if isinstance(part, MediaSource)]
+
+
+def _words(message: InputMessage) -> str:
+    return " ".join(part.text for part in message.parts if isinstance(part, TextPart))
 
 
 def _question(source: MediaSource, question: str) -> InputMessage:
@@ -229,12 +254,6 @@ def _prompt(
         for message in request.messages
     )
     return GenerateRequest(messages=messages, sampling=request.sampling), visuals
-
-
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error that came first, however deep it is nested."""
-    first = errors.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 async def _cancel(work: asyncio.Future[T]) -> None:

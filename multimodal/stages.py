@@ -15,6 +15,7 @@ from multimodal.types import (
     Deferred,
     GenerateRequest,
     GenerationStep,
+    GeneratorEmbedding,
     Image,
     ImageFeatures,
     ImageText,
@@ -82,18 +83,24 @@ class Stages(Ears, Protocol):
         ...
 
     def embed_text(self, ctx: RequestContext, texts: Sequence[str]) -> Deferred[TextEmbeddings]:
-        """Sentence vectors, in order."""
+        """Sentence vectors, in order.
+
+        Raises InvalidRequest for a text that is too long; its param counts the texts of this call: "input.1".
+        """
         ...
 
     @property
     def has_vision_tower(self) -> bool:
-        """Whether `see` can be called: VisionTower joins the graph with the image tower."""
+        """Whether `see` can be called: VisionTower is in the graph."""
         ...
 
     def see(
-        self, ctx: RequestContext, image: Deferred[Media], features: Deferred[ImageFeatures]
+        self,
+        ctx: RequestContext,
+        features: Deferred[ImageFeatures] | Deferred[VideoFeatures],
+        moments_s: Sequence[float],
     ) -> Deferred[Visual]:
-        """Generator embeddings of a picture."""
+        """Generator embeddings of a picture, or of a video; `moments_s` are asked about, none: all of it."""
         ...
 
     def generate(
@@ -119,6 +126,15 @@ class ImageBackend(Protocol):
 
     def encode(self, images: Sequence[Image]) -> list[ImageFeatures]:
         """Features of each picture, in order. One forward pass; thread-safe is not required."""
+        ...
+
+
+class VisionBackend(Protocol):
+    """The connector behind VisionTower."""
+
+    def see(self, features: ImageFeatures | VideoFeatures, moments_s: Sequence[float]) -> GeneratorEmbedding:
+        """Rows for the generator, of a picture, or of a video at the moments that are asked about (none: at
+        all). Fast: a look-up."""
         ...
 
 

@@ -5,7 +5,7 @@ Times are seconds from the start of the medium; deadlines are Unix seconds, comp
 """
 
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias, TypeVar
@@ -165,6 +165,9 @@ class ImageFeatures:
     """Dominant colours, largest share first."""
     vector: NDArray[np.float32] | None = field(repr=False)
     """(dimensions,), unit length: the retrieval vector; None where the profile has no image tower."""
+    logit_scale: float | None = None
+    """How sharply this model's similarities separate: exp of the checkpoint's logit_scale; None without a
+    vector."""
 
 
 Spans: TypeAlias = tuple[tuple[float, float], ...]
@@ -315,6 +318,8 @@ class MediaPart:
     """What was seen and heard, a summary first: the last lines are dropped first."""
     visual: int | None = None
     """Index into the visuals that are passed beside the request."""
+    visual_after: int = 0
+    """How many of the lines it is shown after."""
 
 
 PromptPart: TypeAlias = TextPart | MediaPart
@@ -440,6 +445,48 @@ class AnalysisRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Embeddings:
+    """Vectors of texts and media in one space."""
+
+    vectors: NDArray[np.float32] = field(repr=False)
+    """(n, dimensions), each row of unit length."""
+    tokens: int
+    """Tokens of the texts and the transcripts, special tokens included: what usage reports."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassifyRequest:
+    """A picture or a video, and what may be in it."""
+
+    source: MediaSource
+    """IMAGE or VIDEO."""
+    labels: tuple[str, ...]
+    """Distinct, at least two."""
+    template: str = "{}"
+    """The sentence that a label stands in: {} is its place."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelScore:
+    """How well a label fits."""
+
+    label: str
+    score: float
+    """In [0, 1]; those of all labels sum to one."""
+    similarity: float
+    """Cosine of the angle between the label's vector and that of the picture or the video."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classification:
+    """The labels, the best first."""
+
+    results: tuple[LabelScore, ...]
+    tokens: int
+    """Tokens of the labels in their template, special tokens included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TranscriptPart:
     """What is known so far of a transcript: the segments that follow those of the parts before."""
 
@@ -455,6 +502,10 @@ class StageEvent:
     param: str | None = None
     seconds: float | None = None
     """None when it enters, the time it took when it leaves."""
+
+
+Emit: TypeAlias = Callable[[StageEvent | TranscriptPart], None]
+"""Is told what becomes of a medium while it is worked on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

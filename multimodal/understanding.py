@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from functools import partial
+from typing import TypeAlias, TypeVar, cast
 
 from multimodal.config import AppArgs
 from multimodal.errors import DeadlineExceeded, LostMedia, MultimodalError
+from multimodal.generation.asked import moments_asked
 from multimodal.generation.describe import describe_audio, describe_image, describe_video
 from multimodal.hearing import hear, transcript_of
 from multimodal.stages import Stages
 from multimodal.types import (
     Deferred,
+    Emit,
     ImageFeatures,
     Media,
     MediaKind,
@@ -35,6 +38,9 @@ from multimodal.types import (
 
 T = TypeVar("T")
 
+Features: TypeAlias = ImageFeatures | Transcript | VideoFeatures
+"""What the encoders say of a picture, a recording, a video."""
+
 LOAD, ENCODE = "load", "encode"
 """Stages of a medium, as events and metrics name them."""
 
@@ -44,8 +50,12 @@ class Understood:
     """What became of one medium."""
 
     part: MediaPart
-    features: ImageFeatures | Transcript | VideoFeatures
+    features: Features
     visual: Deferred[Visual] | None = None
+
+
+_Work: TypeAlias = Callable[[Deferred[Media]], Coroutine[object, object, T]]
+"""What is done with a medium that is being loaded."""
 
 
 class Medium:
@@ -57,7 +67,7 @@ class Medium:
         args: AppArgs,
         ctx: RequestContext,
         source: MediaSource,
-        emit: Callable[[StageEvent | TranscriptPart], None],
+        emit: Emit,
         hints: SpeechHints | None = None,
     ) -> None:
         self._stages = stages
@@ -70,27 +80,37 @@ class Medium:
         self._parts = 0
         """Parts of a transcript that `emit` has been told of."""
 
-    async def understand(self) -> Understood:
-        """Load and encode it, until the deadline.
+    async def understand(self, question: str) -> Understood:
+        """Load it, encode it and describe it, until the deadline. The question may name moments of a video.
 
         Raises what a stage raises, with the part named, and DeadlineExceeded.
         """
+        return await self._until_deadline(partial(self._describe, moments_asked(question)))
+
+    async def features(self) -> Features:
+        """Load and encode it: no text is read in a picture, and nothing is made for the generator.
+
+        Raises what `understand` raises.
+        """
+        return await self._until_deadline(self._encode)
+
+    async def _until_deadline(self, work: _Work[T]) -> T:
         try:
             async with asyncio.timeout(self._ctx.remaining_s()):
                 try:
-                    return await self._attempt()
+                    return await self._attempt(work)
                 except LostMedia:
                     # Decoded media go with the machine that holds them; then they are loaded again, once.
-                    return await self._attempt()
+                    return await self._attempt(work)
         except TimeoutError:
             raise late() from None
         except MultimodalError as error:
             error.param = error.param or self._source.param
             raise
 
-    async def _attempt(self) -> Understood:
+    async def _attempt(self, work: _Work[T]) -> T:
         try:
-            return await self._run()
+            return await self._run(work)
         except BaseException:
             # Whatever ended this, Ray goes on with calls that nobody waits for, unless it is told.
             self._stages.abandon(*self._started)
@@ -98,11 +118,11 @@ class Medium:
         finally:
             self._started.clear()
 
-    async def _run(self) -> Understood:
+    async def _run(self, work: _Work[T]) -> T:
         clock = _StageClock(self._emit, self._source.param)
         clock.enter(LOAD)
         media = self._begin(self._stages.load(self._ctx, self._source))
-        encoded = asyncio.ensure_future(self._encode(media))
+        encoded = asyncio.ensure_future(work(media))
         arrival = asyncio.ensure_future(self._stages.arrival(media))
         try:
             await asyncio.wait([arrival, encoded], return_when=asyncio.FIRST_COMPLETED)
@@ -116,7 +136,14 @@ class Medium:
         self._started.append(call)
         return call
 
-    async def _encode(self, media: Deferred[Media]) -> Understood:
+    async def _encode(self, media: Deferred[Media]) -> Features:
+        if self._source.kind is MediaKind.AUDIO:
+            return await self._hear(media)
+        if self._source.kind is MediaKind.VIDEO:
+            return await self._watch(media)
+        return await self._look(media)
+
+    async def _describe(self, moments_s: Sequence[float], media: Deferred[Media]) -> Understood:
         """Begins all calls before it waits for the first."""
         stages, ctx, param = self._stages, self._ctx, self._source.param
         # A generator with its own tower is given what was decoded, by reference.
@@ -125,14 +152,23 @@ class Medium:
             transcript = await self._hear(media)
             return Understood(describe_audio(param, transcript), transcript)
         if self._source.kind is MediaKind.VIDEO:
-            video = await self._begin(stages.watch(ctx, media, self._hints))
+            watched = self._watch(media)
+            if stages.has_vision_tower:
+                visual = self._begin(stages.see(ctx, watched, moments_s))
+            video = await watched
             return Understood(describe_video(param, video), video, visual)
-        features = self._begin(stages.encode_image(ctx, media))
+        features = self._look(media)
         text = self._begin(stages.read(ctx, media))
         if stages.has_vision_tower:
-            visual = self._begin(stages.see(ctx, media, features))
+            visual = self._begin(stages.see(ctx, features, ()))
         seen, lines = await asyncio.gather(features, text)
         return Understood(describe_image(param, seen, lines), seen, visual)
+
+    def _look(self, media: Deferred[Media]) -> Deferred[ImageFeatures]:
+        return self._begin(self._stages.encode_image(self._ctx, media))
+
+    def _watch(self, media: Deferred[Media]) -> Deferred[VideoFeatures]:
+        return self._begin(self._stages.watch(self._ctx, media, self._hints))
 
     async def _hear(self, media: Deferred[Media]) -> Transcript:
         parts = hear(self._stages, self._ctx, media, self._hints, self._args.audio.part_windows)
@@ -171,7 +207,7 @@ def late() -> DeadlineExceeded:
     return DeadlineExceeded("The request was not finished in time. Send fewer or shorter media.")
 
 
-async def _end(*work: asyncio.Future[object] | asyncio.Future[Understood] | asyncio.Future[None]) -> None:
+async def _end(*work: asyncio.Future[T] | asyncio.Future[None]) -> None:
     """Cancel what still runs, and wait until it has ended."""
     for one in work:
         one.cancel()
@@ -188,3 +224,22 @@ async def within(ctx: RequestContext, work: Awaitable[T]) -> T:
             return await work
     except TimeoutError:
         raise late() from None
+
+
+async def together(work: Iterable[Coroutine[object, object, T]]) -> list[T]:
+    """Results, in order, of work that is done at the same time.
+
+    The first failure ends the rest, and is raised as it is.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one) for one in work]
+    except BaseExceptionGroup as errors:
+        raise _first(errors) from None
+    return [task.result() for task in tasks]
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error that came first, however deep it is nested."""
+    first = errors.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first

@@ -21,6 +21,7 @@ from multimodal.languages import NAMES
 from multimodal.types import (
     SAMPLE_RATE_HZ,
     Audio,
+    GeneratorEmbedding,
     Image,
     ImageFeatures,
     ImageText,
@@ -32,9 +33,11 @@ from multimodal.types import (
     Transcript,
     TranscriptSegment,
     TranscriptWord,
+    VideoFeatures,
 )
 
 DIMENSIONS = 32
+LOGIT_SCALE = 10.0
 SPECIAL_TOKENS = 2
 WINDOW_S = 30
 MARK = b"\x02SAYS\x03"
@@ -70,15 +73,31 @@ class FakeTextEncoder:
         ]
 
 
+class FakeVision:
+    """One row for a picture, one for each scene of a video: its vector. Moments change nothing."""
+
+    def see(self, features: ImageFeatures | VideoFeatures, moments_s: Sequence[float]) -> GeneratorEmbedding:
+        """(1, DIMENSIONS) or (scenes, DIMENSIONS)."""
+        seen = [features] if isinstance(features, ImageFeatures) else [one.image for one in features.scenes]
+        vectors = [np.zeros(DIMENSIONS, np.float32) if one.vector is None else one.vector for one in seen]
+        return GeneratorEmbedding(rows=np.stack(vectors))
+
+
 class FakeImageEncoder:
-    """True size and colours. The vector is that of the main colour's name: a red picture is near "red"."""
+    """True size and colours. The vector is that of the main colour's name: a red picture is near "red".
+    Without a tower there is no vector."""
+
+    def __init__(self, *, has_tower: bool = True) -> None:
+        self._has_tower = has_tower
 
     def encode(self, images: Sequence[Image]) -> list[ImageFeatures]:
         """Features with a vector (DIMENSIONS,)."""
-        return [
-            replace(features, vector=vector_of(features.colours[0].name))
-            for features in ColourEncoder().encode(images)
-        ]
+        found = ColourEncoder().encode(images)
+        return [_with_vector(features) for features in found] if self._has_tower else found
+
+
+def _with_vector(features: ImageFeatures) -> ImageFeatures:
+    return replace(features, vector=vector_of(features.colours[0].name), logit_scale=LOGIT_SCALE)
 
 
 # --- reading -------------------------------------------------------------------------------------

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from multimodal.errors import InvalidMedia, MultimodalError, StageUnavailable
+from multimodal.errors import InvalidMedia, InvalidRequest, MultimodalError, StageUnavailable
 from multimodal.stages import Sound
 from multimodal.types import (
     SAMPLE_RATE_HZ,
@@ -27,6 +28,7 @@ from multimodal.types import (
     MediaKind,
     MediaSource,
     RequestContext,
+    Scene,
     Spans,
     SpeechHints,
     SpeechPlan,
@@ -41,6 +43,7 @@ from multimodal.types import (
     VideoFeatures,
     Visual,
 )
+from tests.encoder_fakes import LOGIT_SCALE, FakeTextEncoder, FakeVision
 
 T = TypeVar("T")
 
@@ -76,6 +79,24 @@ def spoken(text: str, start_s: float = 0.0) -> Transcript:
     """One segment of a second."""
     segment = TranscriptSegment(text=text, start_s=start_s, end_s=start_s + 1.0)
     return Transcript(segments=(segment,), language="en", duration_s=1.0)
+
+
+def seen(vector: NDArray[np.float32] | None, name: str = "") -> ImageFeatures:
+    """What an encoder says of a picture: with a tower, where there is a vector."""
+    scale = None if vector is None else LOGIT_SCALE
+    return ImageFeatures(sha256=name, width=6, height=4, colours=(), vector=vector, logit_scale=scale)
+
+
+def scene(vector: NDArray[np.float32] | None, frames: int, start_s: float = 0.0) -> Scene:
+    """A scene of which so many frames were sampled, one each second."""
+    times_s = tuple(start_s + index for index in range(frames))
+    return Scene(
+        start_s=start_s,
+        end_s=start_s + frames,
+        times_s=times_s,
+        image=seen(vector),
+        text=ImageText(lines=()),
+    )
 
 
 def line(text: str) -> TextLine:
@@ -157,6 +178,16 @@ class FakeStages:
     hints: list[SpeechHints] = field(default_factory=list)
     plan: SpeechPlan | None = None
     """What a recording is cut into; None: it is short."""
+    transcript: Transcript | None = None
+    """What is heard in a recording; None: its name."""
+    picture: NDArray[np.float32] | None = None
+    """The vector of every picture."""
+    scenes: tuple[Scene, ...] = ()
+    """What is seen in a video."""
+    text_limit: int = 256
+    """Tokens that a text may have."""
+    embedded: list[tuple[str, ...]] = field(default_factory=list)
+    """The texts of each call for vectors."""
     abandoned: int = 0
     has_vision_tower: bool = False
     generator: FakeGenerator = field(default_factory=FakeGenerator)
@@ -183,7 +214,7 @@ class FakeStages:
     def encode_image(self, ctx: RequestContext, image: Deferred[Media]) -> Deferred[ImageFeatures]:
         async def encode() -> ImageFeatures:
             picture = await image
-            return ImageFeatures(sha256=picture.sha256, width=6, height=4, colours=(), vector=None)
+            return seen(self.picture, picture.sha256)
 
         return self._start("encode_image", encode)
 
@@ -200,7 +231,7 @@ class FakeStages:
 
         async def transcribe() -> Transcript | SpeechPlan:
             sound = await audio if isinstance(audio, Awaitable) else audio
-            return self.plan or spoken(f"speech-of-{sound.sha256}")
+            return self.plan or self.transcript or spoken(f"speech-of-{sound.sha256}")
 
         return self._start("transcribe", transcribe)
 
@@ -224,22 +255,39 @@ class FakeStages:
 
         async def watch() -> VideoFeatures:
             return VideoFeatures(
-                sha256=(await video).sha256, duration_s=1.0, width=6, height=4, scenes=(), transcript=None
+                sha256=(await video).sha256,
+                duration_s=1.0,
+                width=6,
+                height=4,
+                scenes=self.scenes,
+                transcript=None,
             )
 
         return self._start("watch", watch)
 
     def embed_text(self, ctx: RequestContext, texts: Sequence[str]) -> Deferred[TextEmbeddings]:
+        self.embedded.append(tuple(texts))
+
         async def embed() -> TextEmbeddings:
-            vectors = np.asarray([[float(len(text)), 0.0] for text in texts], np.float32)
-            return TextEmbeddings(vectors=vectors, tokens=len(texts))
+            rows = FakeTextEncoder().encode(texts)
+            for index, row in enumerate(rows):
+                if row.tokens > self.text_limit:
+                    raise InvalidRequest("A text is too long. Split it.", param=f"input.{index}")
+            vectors = np.concatenate([row.vectors for row in rows])
+            return TextEmbeddings(vectors=vectors, tokens=sum(row.tokens for row in rows))
 
         return self._start("embed_text", embed)
 
     def see(
-        self, ctx: RequestContext, image: Deferred[Media], features: Deferred[ImageFeatures]
+        self,
+        ctx: RequestContext,
+        features: Deferred[ImageFeatures] | Deferred[VideoFeatures],
+        moments_s: Sequence[float],
     ) -> Deferred[Visual]:
-        raise NotImplementedError
+        async def see() -> Visual:
+            return FakeVision().see(await features, moments_s)
+
+        return self._start("see", see)
 
     async def generate(
         self, ctx: RequestContext, request: GenerateRequest, visuals: Sequence[Deferred[Visual]]

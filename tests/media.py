@@ -267,6 +267,27 @@ def cut_clip(
     return _ffmpeg(files, arguments, "clip.mp4")
 
 
+def slide_show(pictures: Sequence[Image.Image], *, seconds_each: float = 2.0) -> bytes:
+    """Each picture for so long, with hard cuts, without sound: MP4."""
+    files: dict[str, bytes] = {}
+    arguments: list[str] = []
+    for number, picture in enumerate(pictures):
+        files[f"{number}.png"] = encode(picture, "png")
+        arguments += [
+            "-loop",
+            "1",
+            "-framerate",
+            str(CLIP_FPS),
+            "-t",
+            str(seconds_each),
+            "-i",
+            f"{number}.png",
+        ]
+    graph = "".join(f"[{number}]" for number in range(len(pictures))) + f"concat=n={len(pictures)}[all]"
+    arguments += ["-filter_complex", graph, "-map", "[all]", *_H264, "-crf", "20"]
+    return _ffmpeg(files, arguments, "clip.mp4")
+
+
 @cache
 def numbered_clip(frames: int = 100, container: ClipFormat = "mp4", *, size: Size = (160, 90)) -> bytes:
     """Frame `n` shows the binary digits of `n` as eight stripes: `frame_number` reads them back."""

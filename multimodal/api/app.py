@@ -14,6 +14,7 @@ from starlette.routing import Route
 from multimodal.api.auth import AuthMiddleware, KeyRing
 from multimodal.api.catalogue import Catalogue
 from multimodal.api.chat import chat_router
+from multimodal.api.classify import classify_router
 from multimodal.api.embeddings import embeddings_router
 from multimodal.api.exchange import ExchangeMiddleware, Timer, answer_error
 from multimodal.api.limits import BodyLimitMiddleware
@@ -75,6 +76,7 @@ def create_app(
     routers = (
         chat_router,
         embeddings_router,
+        classify_router,
         transcriptions_router,
         transcribe_router,
         video_router,

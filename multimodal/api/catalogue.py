@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from multimodal.config import AppArgs
@@ -14,10 +14,14 @@ EMBEDDED_NAMES = {"minilm": "all-minilm-l6-v2", "whisper-tiny-en": "whisper-tiny
 TEXT_ALIAS = "text"
 """Conventional name of whatever embeds text."""
 
+IMAGE_ALIAS = "image"
+"""Conventional name of whatever embeds pictures, into the space of the texts."""
+
 SPEECH_ALIAS = "whisper-1"
 """OpenAI's name of the model that transcribes."""
 
-CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
+CHAT = "/v1/chat/completions"
+EMBEDDINGS, CLASSIFY = "/v1/embeddings", "/v1/classify"
 TRANSCRIPTIONS, TRANSCRIBE = "/v1/audio/transcriptions", "/v1/audio/transcribe"
 ANALYZE = "/v1/video/analyze"
 
@@ -42,12 +46,7 @@ class Catalogue:
                 endpoints=(CHAT, TRANSCRIBE, ANALYZE),
                 modalities=("text", "image", "audio", "video"),
             ),
-            Entry(
-                id=_name_of(args.text.model),
-                endpoints=(EMBEDDINGS,),
-                modalities=("text",),
-                aliases=(TEXT_ALIAS,),
-            ),
+            *_unified_space(args),
             Entry(
                 id=_name_of(args.audio.model),
                 endpoints=(TRANSCRIPTIONS,),
@@ -65,6 +64,23 @@ class Catalogue:
         known = ", ".join(entry.id for entry in fit)
         place = "here" if endpoint is None else f"at {endpoint}"
         raise ModelNotFound(f"There is no such model {place}. Use one of: {known}.", param="model")
+
+
+def _unified_space(args: AppArgs) -> tuple[Entry, ...]:
+    """The models whose vectors can be compared: whichever is named, each input goes to the one it is for."""
+    served = (EMBEDDINGS, CLASSIFY)
+    text = Entry(
+        id=_name_of(args.text.model), endpoints=served, modalities=("text", "audio"), aliases=(TEXT_ALIAS,)
+    )
+    if args.image.model is None or args.image.space == "own":
+        return (replace(text, aliases=(TEXT_ALIAS, IMAGE_ALIAS)),)
+    image = Entry(
+        id=_name_of(args.image.model),
+        endpoints=served,
+        modalities=("image", "video"),
+        aliases=(IMAGE_ALIAS,),
+    )
+    return text, image
 
 
 def _name_of(reference: str) -> str:

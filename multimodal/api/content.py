@@ -108,16 +108,19 @@ def _part_tag(value: object) -> str | None:
     return f"<{kind}>" if isinstance(kind, str) and kind in PART_TYPES else None
 
 
+BY_TYPE = Discriminator(
+    _part_tag,
+    custom_error_type="unknown_part_type",
+    custom_error_message=f"the type of a content part must be one of {', '.join(PART_TYPES)}",
+)
+"""Marks unions of parts of all PART_TYPES."""
+
 ContentPart = Annotated[
     Annotated[TextContent, Tag("<text>")]
     | Annotated[ImageContent, Tag("<image_url>")]
     | Annotated[AudioContent, Tag("<input_audio>")]
     | Annotated[VideoContent, Tag("<video_url>")],
-    Discriminator(
-        _part_tag,
-        custom_error_type="unknown_part_type",
-        custom_error_message=f"the type of a content part must be one of {', '.join(PART_TYPES)}",
-    ),
+    BY_TYPE,
 ]
 
 

@@ -6,24 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from multimodal.api.catalogue import CHAT, Catalogue
-from multimodal.api.content import (
-    AudioContent,
-    ContentPart,
-    ImageContent,
-    Message,
-    TextContent,
-    VideoContent,
-)
+from multimodal.api.content import ContentPart, Message, TextContent
+from multimodal.api.media_parts import check_media_count, media_source
 from multimodal.api.sampling import chat_sampling, refuse_unsupported
 from multimodal.api.schemas import ChatCompletionRequest
 from multimodal.config import AppArgs
 from multimodal.errors import InvalidMedia, InvalidRequest, MediaTooLarge, RemoteUrlRefused
-from multimodal.media.dataurl import parse_base64, parse_data_url
 from multimodal.types import (
     ChatRequest,
-    FrameSampling,
     InputMessage,
-    MediaKind,
     MediaSkipped,
     MediaSource,
     OnMediaError,
@@ -86,11 +77,7 @@ class ChatConverter:
         if len(messages) > limits.messages:
             raise InvalidRequest(f"messages must have at most {limits.messages} items.", param="messages")
         media = sum(not isinstance(part, TextContent) for message in messages for part in _parts(message))
-        if media > limits.media_parts:
-            raise MediaTooLarge(
-                f"A request may hold {limits.media_parts} media parts, this one has {media}. Send fewer.",
-                param="messages",
-            )
+        check_media_count(media, self._args, "messages")
 
     def _message(self, message: Message, param: str, on_error: OnMediaError) -> InputMessage:
         if message.tool_calls or message.function_call is not None:
@@ -113,51 +100,12 @@ class ChatConverter:
         if isinstance(part, TextContent):
             return TextPart(text=part.text)
         try:
-            return self._medium(part, param)
+            return media_source(part, param, self._args)
         except (InvalidMedia, MediaTooLarge, RemoteUrlRefused) as error:
             if on_error is OnMediaError.FAIL:
                 raise
             self._skipped.append(MediaSkipped(param=param, code=error.code, message=error.message))
             return None
-
-    def _medium(self, part: ImageContent | AudioContent | VideoContent, param: str) -> MediaSource:
-        if isinstance(part, ImageContent):
-            return self._image(part, param)
-        if isinstance(part, AudioContent):
-            return self._audio(part, param)
-        return self._video(part, param)
-
-    def _image(self, part: ImageContent, param: str) -> MediaSource:
-        declared, data = parse_data_url(
-            part.image_url.url, limit_bytes=self._args.limits.image_bytes, param=f"{param}.image_url.url"
-        )
-        return MediaSource(kind=MediaKind.IMAGE, data=data, param=param, declared_type=declared)
-
-    def _audio(self, part: AudioContent, param: str) -> MediaSource:
-        sound = part.input_audio
-        data = parse_base64(
-            sound.data, limit_bytes=self._args.limits.audio_bytes, param=f"{param}.input_audio.data"
-        )
-        return MediaSource(kind=MediaKind.AUDIO, data=data, param=param, declared_type=sound.format)
-
-    def _video(self, part: VideoContent, param: str) -> MediaSource:
-        video = part.video_url
-        max_frames = video.max_frames or part.max_frames
-        allowed = self._args.loader.max_frames_limit
-        if max_frames is not None and max_frames > allowed:
-            place = "video_url.max_frames" if video.max_frames else "max_frames"
-            raise InvalidRequest(f"max_frames must be at most {allowed}.", param=f"{param}.{place}")
-        declared, data = parse_data_url(
-            video.url, limit_bytes=self._args.limits.video_bytes, param=f"{param}.video_url.url"
-        )
-        return MediaSource(
-            kind=MediaKind.VIDEO,
-            data=data,
-            param=param,
-            declared_type=declared,
-            frame_sampling=video.frame_sampling or part.frame_sampling or FrameSampling.UNIFORM,
-            max_frames=max_frames,
-        )
 
 
 def _parts(message: Message) -> list[ContentPart]:

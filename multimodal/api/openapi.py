@@ -20,6 +20,7 @@ from multimodal.api.audio_schemas import (
     TranscriptionRequest,
     TranscriptPartEvent,
 )
+from multimodal.api.classify_schemas import ClassifyBody
 from multimodal.api.responses import ChatCompletionChunk, ErrorEnvelope
 from multimodal.api.schemas import ChatCompletionRequest, EmbeddingsRequest
 from multimodal.api.video_schemas import VideoEvent, VideoRequest, VideoUpload
@@ -63,7 +64,19 @@ CHAT_EXAMPLES: Examples = {
 }
 
 EMBEDDINGS_EXAMPLES: Examples = {
-    "texts": {"model": "text", "input": ["a red apple", "a green pear"], "encoding_format": "float"}
+    "texts": {"model": "text", "input": ["a red apple", "a green pear"], "encoding_format": "float"},
+    "a picture beside words": {
+        "model": "image",
+        "input": ["a red square", {"type": "image_url", "image_url": {"url": RED_PIXEL}}],
+    },
+}
+
+CLASSIFY_EXAMPLES: Examples = {
+    "colours": {
+        "input": {"type": "image_url", "image_url": {"url": RED_PIXEL}},
+        "labels": ["red", "green", "blue"],
+        "template": "a {} square",
+    },
 }
 
 
@@ -112,6 +125,7 @@ _REFERENCE = "#/components/schemas/{model}"
 _BODIES: tuple[type[BaseModel], ...] = (
     ChatCompletionRequest,
     EmbeddingsRequest,
+    ClassifyBody,
     TranscriptionRequest,
     TranscribeRequest,
     TranscribeUpload,

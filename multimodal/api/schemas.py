@@ -6,7 +6,18 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, StringConstraints, Tag
 
-from multimodal.api.content import WHOLE, Count, Message, Schema, Text, text_or_list
+from multimodal.api.content import (
+    BY_TYPE,
+    WHOLE,
+    AudioContent,
+    Count,
+    ImageContent,
+    Message,
+    Schema,
+    Text,
+    VideoContent,
+    text_or_list,
+)
 from multimodal.types import OnMediaError
 
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -142,19 +153,49 @@ class ChatCompletionRequest(AnswerOptions):
 
 
 def _input_tag(value: object) -> str | None:
-    if isinstance(value, list) and value and not isinstance(value[0], str):
-        return None  # tokens or content parts
+    if isinstance(value, list) and value and not isinstance(value[0], str | dict):
+        return None  # tokens
     return text_or_list(value)
 
 
+def _item_tag(value: object) -> str | None:
+    return "<string>" if isinstance(value, str) else "<part>" if isinstance(value, dict) else None
+
+
 EmbeddingText = Annotated[Text, StringConstraints(min_length=1)]
+
+
+class EmbeddingTextContent(Schema):
+    """Words."""
+
+    type: Literal["text"]
+    text: EmbeddingText
+
+
+EmbeddingPart = Annotated[
+    Annotated[EmbeddingTextContent, Tag("<text>")]
+    | Annotated[ImageContent, Tag("<image_url>")]
+    | Annotated[AudioContent, Tag("<input_audio>")]
+    | Annotated[VideoContent, Tag("<video_url>")],
+    BY_TYPE,
+]
+EmbeddingItem = Annotated[
+    Annotated[EmbeddingText, Tag("<string>")] | Annotated[EmbeddingPart, Tag("<part>")],
+    Discriminator(
+        _item_tag,
+        custom_error_type="invalid_input",
+        custom_error_message="must be a string or a content part",
+    ),
+]
 EmbeddingInput = Annotated[
     Annotated[EmbeddingText, Tag("<text>")]
-    | Annotated[list[EmbeddingText], Field(min_length=1, fail_fast=True), Tag("<list>")],
+    | Annotated[list[EmbeddingItem], Field(min_length=1, fail_fast=True), Tag("<list>")],
     Discriminator(
         _input_tag,
         custom_error_type="invalid_input",
-        custom_error_message="must be a string or a list of strings (arrays of tokens are not supported)",
+        custom_error_message=(
+            "must be a string, or a list of strings and content parts (arrays of tokens are not supported)"
+        ),
     ),
 ]
 
@@ -163,6 +204,15 @@ class EmbeddingsRequest(Schema):
     """POST /v1/embeddings."""
 
     model: ModelName
-    input: EmbeddingInput
+    input: EmbeddingInput = Field(
+        description=(
+            "a text, or a list of texts and of content parts as in chat: one vector for each, in order. "
+            "The vector of a recording is that of its transcript, that of a video the mean of its scenes"
+        )
+    )
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Count | None = Field(None, description="only the model's own")
+    space: Literal["unified"] | None = Field(
+        "unified",
+        description="which vector space; this server has one, in which texts and media can be compared",
+    )

@@ -10,9 +10,13 @@ from multimodal.types import (
     AnalysisRequest,
     ChatEvent,
     ChatRequest,
+    Classification,
+    ClassifyRequest,
+    Embeddings,
+    Emit,
+    MediaSource,
     RequestContext,
     StageState,
-    TextEmbeddings,
 )
 
 
@@ -35,8 +39,12 @@ class Service(Protocol):
         """
         ...
 
-    async def embed(self, ctx: RequestContext, texts: Sequence[str]) -> TextEmbeddings:
-        """Sentence vectors, in order."""
+    async def embed(self, ctx: RequestContext, inputs: Sequence[str | MediaSource], emit: Emit) -> Embeddings:
+        """One unit vector for each input, in order; `emit` is told of the stages of the media."""
+        ...
+
+    async def classify(self, ctx: RequestContext, request: ClassifyRequest, emit: Emit) -> Classification:
+        """How well each label fits a picture or a video, the best first."""
         ...
 
     async def states(self) -> Mapping[str, StageState]:

@@ -7,6 +7,7 @@ may be the larger one. Nothing here reaches for a network or unpickles.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 CONFIG_FILE = "open_clip_config.json"
 WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "model.safetensors")
 """Names that open_clip 3 gives to weights, in its order of preference."""
+
+INITIAL_LOGIT_SCALE = math.log(1 / 0.07)
+"""What open_clip begins training with, as a logarithm: CLIP's temperature of 0.07."""
+LARGEST_LOGIT_SCALE = math.log(100)
+"""open_clip's upper bound while it trains, as a logarithm: section 2.5 of CLIP's paper (arXiv 2103.00020)."""
 
 Config = Mapping[str, object]
 
@@ -96,6 +102,23 @@ def load_text_tower(checkpoint: Checkpoint) -> torch.nn.Module:
     """The text tower, on the CPU in float32: token ids (n, length) to vectors (n, embed_dim)."""
     model = _build(checkpoint.model, SMALLEST_VISION, _local_text_config(checkpoint))
     return _fill(model.get_submodule("text"), checkpoint, _text_name)
+
+
+def read_logit_scale(checkpoint: Checkpoint) -> float:
+    """How much similarities are multiplied by before their softmax: from 0 to 100; 1/0.07 where the weights
+    do not say. ConfigError where what they say is no number."""
+    from safetensors import SafetensorError, safe_open
+
+    logarithm = INITIAL_LOGIT_SCALE
+    try:
+        with safe_open(checkpoint.weights, framework="pt") as file:
+            if "logit_scale" in file.keys():  # noqa: SIM118 - it is no mapping
+                logarithm = float(file.get_tensor("logit_scale").item())
+    except (RuntimeError, SafetensorError) as error:
+        raise ConfigError(f"{checkpoint.weights.name} has no readable logit_scale.") from error
+    if not math.isfinite(logarithm):
+        raise ConfigError(f"The logit_scale in {checkpoint.weights.name} is no finite number.")
+    return math.exp(min(logarithm, LARGEST_LOGIT_SCALE))
 
 
 def _build(model: Config, vision: Config, text: Config) -> torch.nn.Module:

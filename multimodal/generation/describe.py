@@ -107,7 +107,9 @@ def describe_image(param: str, features: ImageFeatures, text: ImageText | None) 
     if text is not None:
         first, *more = _quotes(text) or [""]
         lines += [_text_line(first) if first else NO_TEXT, *map(_more_text_line, more)]
-    return MediaPart(kind=MediaKind.IMAGE, param=param, lines=tuple(lines))
+    # Small models answer with what they read last: what is written in a picture, else what it shows.
+    after = len(lines) if text is None or not text.lines else 1
+    return MediaPart(kind=MediaKind.IMAGE, param=param, lines=tuple(lines), visual_after=after)
 
 
 def _quotes(text: ImageText) -> list[str]:
@@ -173,7 +175,9 @@ def describe_video(param: str, features: VideoFeatures) -> MediaPart:
         lines.append(NO_SOUND)
     elif not said:
         lines.append(NO_SPEECH_IN_VIDEO)
-    return MediaPart(kind=MediaKind.VIDEO, param=param, lines=tuple(lines))
+    wordless = not said and not any(scene.text.lines for scene in features.scenes)
+    after = len(lines) if wordless else 1
+    return MediaPart(kind=MediaKind.VIDEO, param=param, lines=tuple(lines), visual_after=after)
 
 
 def _time_line(scenes: Sequence[Scene], said: Sequence[Said]) -> list[str]:

@@ -40,6 +40,10 @@ if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
 
 
+MOST_ROWS = 1024
+"""Of all visuals in one prompt, where they are rows and not pixels: one has about ten."""
+
+
 class HfTokenizer:
     """transformers' tokenizer as the prompt builder needs it."""
 
@@ -183,7 +187,7 @@ def _start(model: Path, args: GeneratorArgs) -> AsyncLLM:
         enable_prefix_caching=True,
         scheduling_policy="priority",
         enable_mm_embeds=not args.pixels,
-        limit_mm_per_prompt={"image": args.max_images},
+        limit_mm_per_prompt={"image": args.max_images if args.pixels else MOST_ROWS},
         # The shared-memory cache unpickles what it reads.
         mm_processor_cache_type="lru",
         generation_config="vllm",

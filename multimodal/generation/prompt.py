@@ -60,7 +60,7 @@ class VisualSize:
     """How much of the context one visual takes."""
 
     items: int
-    """Placeholders: one for a picture, one for each frame of a video."""
+    """Placeholders: one for a picture, one for each frame of a video; one for each row of an embedding."""
     tokens: int
     """Tokens that all its placeholders together grow to."""
 
@@ -144,8 +144,10 @@ class PromptBuilder:
             counts[part.kind] += 1
             placeholders = 0 if part.visual is None else items[part.visual]
             marker = self._style.image_placeholder * placeholders
-            head = f"{TITLES[part.kind]} {counts[part.kind]}: {marker}".rstrip()
-            blocks.append("\n".join([head, *map(self._harmless, lines[part.param])]))
+            block = [f"{TITLES[part.kind]} {counts[part.kind]}:", *map(self._harmless, lines[part.param])]
+            if marker:
+                block.insert(1 + part.visual_after, marker)
+            blocks.append("\n".join(block))
         question = "\n\n".join(words)
         if not blocks:
             return question

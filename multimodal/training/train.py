@@ -19,7 +19,7 @@ from multimodal.training.compose import Composer
 from multimodal.training.objective import Objective, Parts, Scales
 from multimodal.training.plan import Planner
 from multimodal.training.threads import Threads
-from multimodal.training.tower import Average, TowerSpec, build, normalise
+from multimodal.training.tower import Average, TowerSpec, begin_with, build, normalise
 
 logger = logging.getLogger(__name__)
 
@@ -33,19 +33,22 @@ class Recipe:
 
     tower: TowerSpec = field(default_factory=TowerSpec)
     seed: int = 7
-    steps: int = 18_000
+    steps: int = 5_000
     batch: int = 64
-    sizes: tuple[tuple[float, int], ...] = ((0.5, 48),)
+    sizes: tuple[tuple[float, int], ...] = ((0.5, 80),)
     """Share of steps until which pictures have this side in pixels; afterwards they have the tower's own."""
-    gentle_until: float = 0.45
+    gentle_until: float = 0.4
     """Share of steps with plainer pictures."""
     learning_rate: float = 1.0e-3
+    trunk_share: float = 0.5
+    """Of the learning rate, for the trunk, which has learned before."""
     weight_decay: float = 0.05
     warm_up: int = 250
     average_decay: float = 0.992
     """Of the average that is shipped, for each AVERAGE_EVERY steps."""
     checkpoint_every: int = 100
-    bf16: bool = True
+    bf16: bool = False
+    """Depthwise convolutions gain nothing from it."""
 
     def fingerprint(self) -> str:
         """Changes with any setting."""
@@ -74,11 +77,21 @@ class Recipe:
 class Trainer:
     """A run: its weights, its optimiser, and where it has got to."""
 
-    def __init__(self, recipe: Recipe, planner: Planner, composer: Composer, objective: Objective) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        planner: Planner,
+        composer: Composer,
+        objective: Objective,
+        first_weights: Path | None = None,
+    ) -> None:
+        """`first_weights` are of a classifier that the trunk begins with; None: it begins with chance."""
         self.recipe = recipe
         self._planner, self._composer, self._objective = planner, composer, objective
         torch.manual_seed(recipe.seed)
         self.tower, self._scales = build(recipe.tower), Scales()
+        if first_weights is not None:
+            begin_with(self.tower, first_weights)
         self.average = Average(self.tower, recipe.average_decay)
         self._optimiser = torch.optim.AdamW(
             _groups(self.tower, self._scales, recipe), lr=recipe.learning_rate, fused=True
@@ -104,7 +117,7 @@ class Trainer:
         plan = self._planner.draw(recipe.batch, step)
         pictures = normalise(self._composer.draw(plan, step, recipe.size_px(step)))
         for group in self._optimiser.param_groups:
-            group["lr"] = recipe.rate(step)
+            group["lr"] = recipe.rate(step) * group["share"]
         self.tower.train()
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
             output = self.tower(pictures)
@@ -148,10 +161,14 @@ class Trainer:
 
 
 def _groups(tower: torch.nn.Module, scales: Scales, recipe: Recipe) -> list[dict[str, object]]:
-    """Weights decay; biases, norms and temperatures do not."""
-    decayed = [weight for weight in tower.parameters() if weight.ndim > 1]
-    others = [weight for weight in tower.parameters() if weight.ndim <= 1]
-    return [
-        {"params": decayed, "weight_decay": recipe.weight_decay},
-        {"params": [*others, *scales.parameters()], "weight_decay": 0.0},
+    """Weights decay; biases, norms and temperatures do not. The trunk learns more slowly than the rest."""
+    trunk, head = tower.get_submodule("trunk"), tower.get_submodule("head")
+    groups: list[dict[str, object]] = [
+        {"params": list(scales.parameters()), "weight_decay": 0.0, "share": 1.0}
     ]
+    for part, share in ((trunk, recipe.trunk_share), (head, 1.0)):
+        decayed = [weight for weight in part.parameters() if weight.ndim > 1]
+        others = [weight for weight in part.parameters() if weight.ndim <= 1]
+        groups.append({"params": decayed, "weight_decay": recipe.weight_decay, "share": share})
+        groups.append({"params": others, "weight_decay": 0.0, "share": share})
+    return [group for group in groups if group["params"]]

@@ -8,11 +8,11 @@ with as little change as makes them fit. Bodies that are meant to be wrong stay 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from typing import TypeAlias, TypedDict
 
-from multimodal.api.catalogue import ANALYZE, CHAT, EMBEDDINGS, TRANSCRIBE, TRANSCRIPTIONS
+from multimodal.api.catalogue import ANALYZE, CHAT, CLASSIFY, EMBEDDINGS, TRANSCRIBE, TRANSCRIPTIONS
 from tests import media
 from tests.e2e.conftest import MODEL
 
@@ -47,7 +47,9 @@ MAX_TOKENS = 1
 MAX_ANSWERS = 2
 MAX_FRAMES = 2
 MAX_MEDIA = 2
+MAX_LABELS = 4
 DIMENSIONS = 384
+WORDS = "the meeting starts at nine"
 
 
 def complete(path: str, body: Body) -> None:
@@ -70,12 +72,7 @@ def _chat(body: Body) -> None:
     body["model"] = MODEL
     _shorten(body)
     _at_most(body, "n", MAX_ANSWERS)
-    for number, part in enumerate(part for part in _parts(body["messages"]) if part["type"] in _MEDIA):
-        if number < MAX_MEDIA:
-            _MEDIA[str(part["type"])](part)
-        else:
-            part.clear()
-            part.update(type="text", text="one too many")
+    _complete_media(_parts(body["messages"]))
     format = body.get("response_format")
     if isinstance(format, dict) and format["type"] == "json_schema":
         # Which schemas the grammar takes is its own affair.
@@ -92,6 +89,21 @@ def _embeddings(body: Body) -> None:
     body["model"] = "text"
     if body.get("dimensions") is not None:
         body["dimensions"] = DIMENSIONS
+    items = body["input"]
+    parts = [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+    _complete_media(parts)
+    for part in parts:
+        if part["type"] == "input_audio":  # where nobody speaks there is no vector
+            _set(part, "input_audio", "data", base64.b64encode(media.speech(WORDS)).decode())
+
+
+def _classify(body: Body) -> None:
+    body["model"] = "image"
+    part, labels = body["input"], body["labels"]
+    if not isinstance(part, dict) or not isinstance(labels, list):
+        raise TypeError("input, labels")
+    _MEDIA[str(part["type"])](part)
+    body["labels"] = labels[:MAX_LABELS]
 
 
 def _transcription(body: Body) -> None:
@@ -131,6 +143,7 @@ def _analyze(body: Body) -> None:
 _COMPLETE: Mapping[str, Callable[[Body], None]] = {
     CHAT: _chat,
     EMBEDDINGS: _embeddings,
+    CLASSIFY: _classify,
     TRANSCRIPTIONS: _transcription,
     TRANSCRIBE: _transcribe,
     ANALYZE: _analyze,
@@ -177,6 +190,16 @@ def sound() -> bytes:
 @cache
 def film() -> bytes:
     return media.numbered_clip(frames=5)
+
+
+def _complete_media(parts: Iterable[Body]) -> None:
+    """Put real media into the first parts that hold some, and words into the others."""
+    for number, part in enumerate(part for part in parts if part["type"] in _MEDIA):
+        if number < MAX_MEDIA:
+            _MEDIA[str(part["type"])](part)
+        else:
+            part.clear()
+            part.update(type="text", text="one too many")
 
 
 def _picture_part(part: Body) -> None:

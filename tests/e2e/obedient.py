@@ -35,7 +35,7 @@ from multimodal.types import (
     TextEmbeddings,
     Visual,
 )
-from tests.encoder_fakes import FakeAudioEncoder, FakeImageEncoder, FakeReader, FakeTextEncoder
+from tests.encoder_fakes import FakeAudioEncoder, FakeImageEncoder, FakeReader, FakeTextEncoder, FakeVision
 from tests.fakes import FakeGenerator, FakeLoader
 
 PATIENCE_S = 90.0
@@ -161,5 +161,6 @@ OBEDIENT = Backends(
     image=lambda args: _Images(),
     audio=lambda args: _Audio(),
     reader=lambda args: _Reader(),
+    vision=lambda args: FakeVision(),
     generator=_generator,
 )

@@ -22,11 +22,14 @@ from tests.e2e.bad_media import Part, image, picture, sound, video
 from tests.e2e.conftest import MODEL
 from tests.e2e.envelope import error_in, error_of, events_of
 
-CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
+CHAT, EMBEDDINGS, CLASSIFY = "/v1/chat/completions", "/v1/embeddings", "/v1/classify"
 TRANSCRIPTIONS, TRANSCRIBE = "/v1/audio/transcriptions", "/v1/audio/transcribe"
 ANALYZE = "/v1/video/analyze"
 SOON_S = 5.0
 """Within which every error must be told."""
+
+MISSING = object()
+"""In the place of a field that is left out."""
 
 Fields = Mapping[str, object]
 Send = Callable[[httpx.Client], httpx.Response]
@@ -81,7 +84,7 @@ def bodies() -> Iterator[Row]:
         ("gzip", b"\x1f\x8b\x08\x00"),
         ("deep nesting", b"[" * 100_000),
     ):
-        for path in (CHAT, EMBEDDINGS):
+        for path in (CHAT, EMBEDDINGS, CLASSIFY):
             yield Row(
                 name=f"{name} {path}", send=raw(path, content), status=400, code="invalid_json", param=None
             )
@@ -333,10 +336,88 @@ def embeddings() -> Iterator[Row]:
     yield row("NUL", "input", input="a\0b")
     yield row("too many texts", "input", input=["a"] * 2049)
     yield row("an overlong text", "input.1", input=["a", "word " * 1000])
+    yield row("megabytes of text", "input.1", input=["a", "word " * 1_000_000])
+    yield row("another space", "space", input="a", space="clip")
     yield row("an unknown format", "encoding_format", input="a", encoding_format="hex")
     yield row("other dimensions", "dimensions", input="a", dimensions=7)
     yield row("the generator", "model", 404, "model_not_found", input="a", model=MODEL)
     yield row("an unknown model", "model", 404, "model_not_found", input="a", model="none")
+
+
+def embedded_media() -> Iterator[Row]:
+    """What is said of a part is the same as in chat: one row of each kind is enough."""
+
+    def row(name: str, make: Callable[[], list[object]], code: str, param: str) -> Row:
+        def send(client: httpx.Client) -> httpx.Response:
+            return client.post(EMBEDDINGS, json={"model": "text", "input": make()})
+
+        status = 413 if code == "media_too_large" else 400
+        return Row(name=f"embeddings: {name}", send=send, status=status, code=code, param=param)
+
+    red, large = partial(media.plain, "red"), "media_too_large"
+    yield row("an unknown part", lambda: ["a", {"type": "hologram"}], "unknown_part_type", "input.1")
+    yield row("an empty part", lambda: [text("")], "invalid_request", "input.0.text")
+    yield row("a number", lambda: ["a", 5], "invalid_request", "input.1")
+    yield row(
+        "broken base64",
+        lambda: ["a", image("data:image/png;base64,???")],
+        "invalid_media",
+        "input.1.image_url.url",
+    )
+    yield row(
+        "a remote address",
+        lambda: [image("https://example.com/a.png")],
+        "remote_url_not_allowed",
+        "input.0.image_url.url",
+    )
+    yield row("no picture", lambda: ["a", picture(red()), picture(bad.TEXT)], "invalid_media", "input.2")
+    yield row("half a video", lambda: ["a", video(bad.half(bad.clip)())], "invalid_media", "input.1")
+    yield row("a bomb", lambda: [picture(media.bomb("png"))], large, "input.0")
+    yield row("33 pictures", lambda: [picture(red())] * 33, large, "input")
+    yield row("silence", lambda: ["a", sound(media.silence(1))], "invalid_request", "input.1")
+    yield row(
+        "a text that is too long beside a picture",
+        lambda: [picture(red()), "word " * 1000],
+        "invalid_request",
+        "input.1",
+    )
+
+
+def classification() -> Iterator[Row]:
+    def row(name: str, param: str, code: str = "invalid_request", status: int = 400, **fields: object) -> Row:
+        def send(client: httpx.Client) -> httpx.Response:
+            whole = {"input": picture(media.plain("red")), "labels": ["red", "blue"], **fields}
+            made = {name: value() if callable(value) else value for name, value in whole.items()}
+            given = {name: value for name, value in made.items() if value is not MISSING}
+            return client.post(CLASSIFY, json=given)
+
+        return Row(name=f"classify: {name}", send=send, status=status, code=code, param=param)
+
+    unknown = "unknown_part_type"
+    yield row("no input", "input", input=MISSING)
+    yield row("a word", "input", unknown, input="red")
+    yield row("a text", "input", unknown, input=text("red"))
+    yield row("a recording", "input", unknown, input=bad.spoken("AAAA"))
+    yield row("several pictures", "input", unknown, input=[])
+    yield row(
+        "broken base64",
+        "input.image_url.url",
+        "invalid_media",
+        input=image("data:image/png;base64,???"),
+    )
+    yield row("no picture", "input", "invalid_media", input=picture(bad.TEXT))
+    yield row("a bomb", "input", "media_too_large", 413, input=lambda: picture(media.bomb("png")))
+    yield row("no labels", "labels", labels=MISSING)
+    yield row("one label", "labels", labels=["red"])
+    yield row("a label twice", "labels", labels=["red", "blue", "red"])
+    yield row("too many labels", "labels", labels=[str(number) for number in range(1001)])
+    yield row("an empty label", "labels.1", labels=["red", ""])
+    yield row("NUL in a label", "labels.1", labels=["red", "a\0b"])
+    yield row("an overlong label", "labels.1", labels=["red", "word " * 1000])
+    yield row("a template without a place", "template", template="a photo")
+    yield row("a template with two places", "template", template="{} {}")
+    yield row("the generator", "model", "model_not_found", 404, model=MODEL)
+    yield row("an unknown model", "model", "model_not_found", 404, model="none")
 
 
 def forms() -> Iterator[Row]:
@@ -448,6 +529,7 @@ def routes() -> Iterator[Row]:
 
     yield row("GET", CHAT, 405, "method_not_allowed")
     yield row("PUT", EMBEDDINGS, 405, "method_not_allowed")
+    yield row("GET", CLASSIFY, 405, "method_not_allowed")
     yield row("DELETE", "/v1/models", 405, "method_not_allowed")
     yield row("GET", "/", 404, "not_found")
     yield row("POST", "/v1/chat/completions/", 404, "not_found")
@@ -460,7 +542,17 @@ def routes() -> Iterator[Row]:
     yield row("GET", "/v1/models", 403, "forbidden", origin="https://evil.example")
 
 
-ROWS = (*bodies(), *fields(), *messages(), *media_rows(), *embeddings(), *forms(), *routes())
+ROWS = (
+    *bodies(),
+    *fields(),
+    *messages(),
+    *media_rows(),
+    *embeddings(),
+    *embedded_media(),
+    *classification(),
+    *forms(),
+    *routes(),
+)
 
 
 @pytest.mark.parametrize("row", [pytest.param(row, id=row.name) for row in ROWS])

@@ -4,7 +4,7 @@ from typing import TypedDict, Unpack
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image as Pillow
@@ -12,18 +12,20 @@ from PIL import Image as Pillow
 from multimodal.encoders.speech import window_of
 from multimodal.errors import InvalidRequest
 from multimodal.hearing import join
-from multimodal.stages import AudioBackend, ImageBackend, ReaderBackend, TextBackend
-from multimodal.types import SAMPLE_RATE_HZ, Audio, SpeechHints, Transcript
+from multimodal.stages import AudioBackend, ImageBackend, ReaderBackend, TextBackend, VisionBackend
+from multimodal.types import SAMPLE_RATE_HZ, Audio, SpeechHints, Transcript, VideoFeatures
 from tests.encoder_fakes import (
     DIMENSIONS,
     FakeAudioEncoder,
     FakeImageEncoder,
     FakeReader,
     FakeTextEncoder,
+    FakeVision,
     picture_saying,
     sound_saying,
     vector_of,
 )
+from tests.fakes import scene, seen
 from tests.unit.encoders.pictures import image, plain
 
 
@@ -48,13 +50,14 @@ def heard(samples: NDArray[np.float32], **hints: Unpack[Hints]) -> list[str]:
 
 
 def test_the_fakes_keep_the_protocols() -> None:
-    backends: tuple[TextBackend, ImageBackend, ReaderBackend, AudioBackend] = (
+    backends: tuple[TextBackend, ImageBackend, ReaderBackend, AudioBackend, VisionBackend] = (
         FakeTextEncoder(),
         FakeImageEncoder(),
         FakeReader(),
         FakeAudioEncoder(),
+        FakeVision(),
     )
-    assert len(backends) == 4
+    assert len(backends) == 5
 
 
 def test_texts_with_words_in_common_are_closer_than_others() -> None:
@@ -62,7 +65,6 @@ def test_texts_with_words_in_common_are_closer_than_others() -> None:
     assert cat @ feline > 0.5 > abs(cat @ stock)
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(), min_size=1, max_size=5))
 def test_text_vectors_have_unit_length_and_depend_on_the_text_alone(texts: list[str]) -> None:
     together = FakeTextEncoder().encode(texts)
@@ -78,6 +80,21 @@ def test_the_vector_of_a_picture_is_that_of_its_main_colour() -> None:
     (features,) = FakeImageEncoder().encode([image(plain(8, 8, (200, 0, 0)))])
     assert features.vector is not None
     assert np.array_equal(features.vector, vector_of("red"))
+    assert features.logit_scale is not None
+
+
+def test_without_a_tower_a_picture_has_no_vector() -> None:
+    (features,) = FakeImageEncoder(has_tower=False).encode([image(plain(8, 8, (200, 0, 0)))])
+    assert (features.vector, features.logit_scale) == (None, None)
+    assert features.colours[0].name == "red"
+
+
+def test_a_picture_is_seen_as_its_vector_and_a_video_as_those_of_its_scenes() -> None:
+    red, blue = vector_of("red"), vector_of("blue")
+    scenes = (scene(red, 2), scene(blue, 1, start_s=2.0), scene(None, 1, start_s=3.0))
+    clip = VideoFeatures(sha256="v", duration_s=4.0, width=6, height=4, scenes=scenes, transcript=None)
+    assert np.array_equal(FakeVision().see(seen(red), ()).rows, red[None])
+    assert np.array_equal(FakeVision().see(clip, ()).rows, np.stack([red, blue, np.zeros(DIMENSIONS)]))
 
 
 def test_words_in_a_picture_are_read_after_png() -> None:

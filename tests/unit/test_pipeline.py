@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -17,9 +18,13 @@ from multimodal.types import (
     AnalysisRequest,
     ChatEvent,
     ChatRequest,
+    Deferred,
     GenerationStep,
+    GeneratorEmbedding,
+    ImageFeatures,
     InputMessage,
     MediaKind,
+    MediaPart,
     MediaSkipped,
     MediaSource,
     OnMediaError,
@@ -33,8 +38,10 @@ from multimodal.types import (
     Transcript,
     TranscriptPart,
     VideoFeatures,
+    Visual,
 )
-from tests.fakes import FakeStages, spoken, told
+from tests.encoder_fakes import vector_of
+from tests.fakes import FakeStages, scene, spoken, told
 
 
 def context(seconds: float = 30.0) -> RequestContext:
@@ -227,9 +234,138 @@ async def test_a_broken_recording_is_named() -> None:
 
 async def test_a_generator_with_its_own_tower_is_given_the_decoded_picture() -> None:
     stages = FakeStages()
-    args = AppArgs.model_validate({"generator": {"pixels": True}})
+    args = AppArgs.model_validate({"generator": {"pixels": True}, "vision": None})
     async with aclosing(Assistant(stages, args).chat(context(), chat(PICTURE))) as events:
         async for _ in events:
             pass
     assert [type(visual).__name__ for visual in stages.visuals] == ["Image"]
     assert "text-of-cat" in told(stages.requests[0])
+
+
+# --- a generator that is given embeddings --------------------------------------------------------
+
+RED, GREEN, BLUE = (vector_of(name) for name in ("red", "green", "blue"))
+
+
+def with_tower() -> FakeStages:
+    """Every picture is red; every video is green, then blue. Recordings have nothing to look at."""
+    scenes = (scene(GREEN, 1), scene(BLUE, 1, start_s=1.0))
+    return FakeStages(has_vision_tower=True, picture=RED, scenes=scenes)
+
+
+def rows_of(stages: FakeStages) -> list[list[list[float]]]:
+    """What the generator is given, by its numbers."""
+    assert all(isinstance(visual, GeneratorEmbedding) for visual in stages.visuals)
+    return [visual.rows.tolist() for visual in stages.visuals if isinstance(visual, GeneratorEmbedding)]
+
+
+@pytest.mark.parametrize(
+    "parts", [(CLIP, SPEECH, PICTURE), (PICTURE, CLIP, SPEECH), (SPEECH, PICTURE, CLIP), (PICTURE,), (CLIP,)]
+)
+@pytest.mark.parametrize("late", ["watch", "encode_image"])
+async def test_what_is_seen_of_pictures_and_videos_comes_in_the_order_of_the_parts(
+    parts: tuple[MediaSource, ...], late: str
+) -> None:
+    stages, gate = with_tower(), asyncio.Event()
+    stages.gates = {late: gate}
+    task = asyncio.ensure_future(run(stages, chat(*parts, TextPart(text="what is it"))))
+    for _ in range(50):
+        await asyncio.sleep(0)
+    gate.set()
+    await task
+    rows = {PICTURE.param: [RED.tolist()], CLIP.param: [GREEN.tolist(), BLUE.tolist()]}
+    assert rows_of(stages) == [rows[part.param] for part in parts if part is not SPEECH]
+    (message,) = stages.requests[0].messages
+    numbers = {part.param: part.visual for part in message.parts if isinstance(part, MediaPart)}
+    seen = [part.param for part in parts if part is not SPEECH]
+    assert numbers == {part.param: None for part in parts} | {param: at for at, param in enumerate(seen)}
+
+
+async def test_the_words_about_media_stay_beside_what_is_seen() -> None:
+    stages = with_tower()
+    words = answer(await run(stages, chat(PICTURE, SPEECH, TextPart(text="what is it"))))
+    for expected in ("text-of-cat", "speech-of-hello", "what is it"):
+        assert expected in words
+
+
+@pytest.mark.parametrize("part", [PICTURE, CLIP])
+@pytest.mark.parametrize("on_error", list(OnMediaError))
+async def test_a_connector_that_fails_ends_the_request_with_its_error(
+    part: MediaSource, on_error: OnMediaError
+) -> None:
+    stages, error = with_tower(), StageUnavailable("The vision tower is restarting.")
+    stages.failures = {"see": [error]}
+    with pytest.raises(StageUnavailable) as raised:
+        await run(stages, chat(part, TextPart(text="what is it"), on_media_error=on_error))
+    assert raised.value is error
+    assert not stages.visuals
+
+
+async def test_nothing_is_looked_at_any_more_when_the_medium_fails() -> None:
+    stages = with_tower()
+    stages.gates, stages.failures = {"see": asyncio.Event()}, {"read": [InvalidMedia("broken")]}
+    with pytest.raises(InvalidMedia):
+        await run(stages, chat(PICTURE))
+    assert stages.cancelled == ["see"]
+
+
+async def test_a_picture_that_is_loaded_again_is_looked_at_once() -> None:
+    stages = with_tower()
+    stages.failures = {"read": [LostMedia("gone")]}
+    await run(stages, chat(PICTURE))
+    assert rows_of(stages) == [[RED.tolist()]]
+
+
+async def test_a_question_about_a_clip_is_answered_with_what_is_seen_of_it() -> None:
+    stages = with_tower()
+    await analyze(stages, AnalysisRequest(source=CLIP, question="what is it"))
+    assert rows_of(stages) == [[GREEN.tolist(), BLUE.tolist()]]
+
+
+async def test_without_a_question_a_clip_is_not_looked_at() -> None:
+    stages = with_tower()
+    await analyze(stages, AnalysisRequest(source=CLIP))
+    assert "see" not in stages.calls
+
+
+class MomentStages(FakeStages):
+    """Notes what moments are asked about."""
+
+    def __init__(self) -> None:
+        super().__init__(has_vision_tower=True, picture=RED, scenes=(scene(GREEN, 9),))
+        self.moments_s: list[tuple[float, ...]] = []
+
+    def see(
+        self,
+        ctx: RequestContext,
+        features: Deferred[ImageFeatures] | Deferred[VideoFeatures],
+        moments_s: Sequence[float],
+    ) -> Deferred[Visual]:
+        self.moments_s.append(tuple(moments_s))
+        return super().see(ctx, features, moments_s)
+
+
+@pytest.mark.parametrize(("part", "asked"), [(CLIP, (5.0, 2.0)), (PICTURE, ())])
+async def test_a_video_is_looked_at_where_the_question_says(
+    part: MediaSource, asked: tuple[float, ...]
+) -> None:
+    stages = MomentStages()
+    before = TextPart(text="and after 7 seconds?")
+    question = TextPart(text="what is there at 0:05, and at 2 seconds?")
+    earlier = InputMessage(role=Role.USER, parts=(before, part))
+    last = InputMessage(role=Role.USER, parts=(question,))
+    await run(stages, ChatRequest(messages=(earlier, last), sampling=Sampling()))
+    assert stages.moments_s == [asked]
+
+
+async def test_a_question_about_a_clip_may_name_a_moment() -> None:
+    stages = MomentStages()
+    await analyze(stages, AnalysisRequest(source=CLIP, question="what is it at second 3?"))
+    assert stages.moments_s == [(3.0,)]
+
+
+async def test_without_a_vision_tower_nothing_is_looked_at() -> None:
+    stages = replace(with_tower(), has_vision_tower=False)
+    await run(stages, chat(PICTURE, CLIP))
+    assert "see" not in stages.calls
+    assert not stages.visuals

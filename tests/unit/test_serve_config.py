@@ -30,7 +30,7 @@ def test_derived_file_says_the_default_host_aloud(tmp_path: Path) -> None:
     assert yaml.safe_load((tmp_path / "derived.yaml").read_text())["http_options"]["host"] == "127.0.0.1"
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 @given(
     host=st.sampled_from(["127.0.0.1", "::1", "0.0.0.0"]),
     port=st.integers(1, 65535),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deployments.backends import Backends
-from tests.encoder_fakes import FakeAudioEncoder, FakeImageEncoder, FakeReader, FakeTextEncoder
+from tests.encoder_fakes import FakeAudioEncoder, FakeImageEncoder, FakeReader, FakeTextEncoder, FakeVision
 from tests.fakes import FakeGenerator, FakeLoader
 
 FAKES = Backends(
@@ -12,5 +12,6 @@ FAKES = Backends(
     image=lambda args: FakeImageEncoder(),
     audio=lambda args: FakeAudioEncoder(),
     reader=lambda args: FakeReader(),
+    vision=lambda args: FakeVision(),
     generator=lambda args: FakeGenerator(),
 )

@@ -30,6 +30,13 @@ DEPLOYMENTS = {
     "Reader",
     "Generator",
 }
+"""Of every profile. VisionTower is for generators that do not look at pixels."""
+
+
+def deployments(name: str) -> set[str]:
+    return DEPLOYMENTS | {"VisionTower"} if name == "serve_config.yaml" else DEPLOYMENTS
+
+
 SET_FOR_EVERY_DEPLOYMENT = {
     "ray_actor_options",
     "autoscaling_config",
@@ -92,7 +99,7 @@ def test_the_check_above_finds_a_misspelt_option_of_a_deployment() -> None:
 @pytest.mark.parametrize("name", SERVE_CONFIGS)
 def test_every_deployment_says_how_it_scales_queues_and_stops(name: str) -> None:
     (application,) = parsed(name).applications
-    assert {one.name for one in application.deployments} == DEPLOYMENTS
+    assert {one.name for one in application.deployments} == deployments(name)
     for deployment in application.deployments:
         assert deployment.model_fields_set >= SET_FOR_EVERY_DEPLOYMENT, deployment.name
         assert deployment.max_queued_requests > 0
@@ -120,7 +127,7 @@ def test_the_graph_is_built_with_fakes_from_the_arguments(name: str) -> None:
     args = AppArgs.model_validate(application.args)
     gateway = build(args, FAKES)._bound_deployment
     bound = {one.name for one in _all_bound(gateway)}
-    assert bound == DEPLOYMENTS
+    assert bound == deployments(name)
 
 
 @pytest.mark.parametrize("name", SERVE_CONFIGS)
@@ -153,3 +160,8 @@ def test_the_cluster_starts_gpu_workers_and_keeps_the_dashboard_on_loopback() ->
     assert isinstance(types, dict)
     assert types["gpu_worker"]["resources"] == {"GPU": 1}
     assert "--dashboard-host=127.0.0.1" in str(config["head_start_ray_commands"])
+
+
+def test_the_production_profile_does_not_compare_pictures_with_texts_of_another_space() -> None:
+    (application,) = parsed("serve_config.gpu.yaml").applications
+    assert AppArgs.model_validate(application.args).image.space == "own"

@@ -5,21 +5,17 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 from prometheus_client import generate_latest
-from ray import serve
-from safetensors import safe_open
 
 from deployments.app import build
 from deployments.backends import make_generator
-from multimodal.config import AppArgs, GeneratorArgs, home
+from multimodal.config import AppArgs, GeneratorArgs, VisionArgs, home
+from multimodal.encoders.connector import SafetensorsWords
 from multimodal.errors import DeadlineExceeded
 from multimodal.models.refs import resolve
 from multimodal.stages import GeneratorBackend
@@ -27,7 +23,6 @@ from multimodal.types import (
     ChatRequest,
     GenerationStep,
     GeneratorEmbedding,
-    Image,
     ImageFeatures,
     InputMessage,
     RequestContext,
@@ -35,6 +30,7 @@ from multimodal.types import (
     Sampling,
     TextPart,
     Usage,
+    VideoFeatures,
 )
 from tests.integration.graph.backends import FAKES
 from tests.integration.graph.local import answer, gateway_of, question, running
@@ -46,19 +42,14 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 ENGINE = GeneratorArgs(max_model_len=2048, kv_cache_bytes=256 * 1024 * 1024, max_num_seqs=8)
 
 
-class WordTower:
-    """In the place of VisionTower: "sees" the words that a picture is named after, as word embeddings."""
+class NameReader:
+    """A connector that "sees" the words that a picture is named after."""
 
-    def __init__(self, embeddings: NDArray[np.float32], tokens: dict[str, list[int]]) -> None:
-        self._embeddings = embeddings
-        self._tokens = tokens
+    def __init__(self) -> None:
+        self._words = SafetensorsWords(resolve(ENGINE.model, home()))
 
-    async def see(self, ctx: RequestContext, image: Image, features: ImageFeatures) -> GeneratorEmbedding:
-        assert features.sha256 == image.sha256
-        return GeneratorEmbedding(rows=self._embeddings[self._tokens[image.sha256]])
-
-
-SCENES = ("a red apple on a wooden table", "a black dog in the snow")
+    def see(self, features: ImageFeatures | VideoFeatures, moments_s: Sequence[float]) -> GeneratorEmbedding:
+        return GeneratorEmbedding(rows=self._words.rows(features.sha256))
 
 
 STARTED: list[GeneratorBackend] = []
@@ -72,29 +63,12 @@ def start_engine(args: AppArgs) -> GeneratorBackend:
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[httpx.AsyncClient]:
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(_model(), local_files_only=True)
-    tokens = {scene: tokenizer.encode(scene, add_special_tokens=False) for scene in SCENES}
-    tower = serve.deployment(name="VisionTower")(WordTower).bind(_word_embeddings(), tokens)
-
-    app = build(AppArgs(generator=ENGINE), replace(FAKES, generator=start_engine), tower)
+    args = AppArgs(generator=ENGINE, vision=VisionArgs())
+    app = build(args, replace(FAKES, vision=lambda args: NameReader(), generator=start_engine))
     with running(app, "engine") as client:
         yield client
     for engine in STARTED:
         engine.close()
-
-
-def _model() -> Path:
-    return resolve(ENGINE.model, home())
-
-
-def _word_embeddings() -> NDArray[np.float32]:
-    (weights,) = _model().glob("*.safetensors")
-    with safe_open(weights, framework="pt") as tensors:
-        (name,) = [name for name in tensors.keys() if "embed_tokens" in name]  # noqa: SIM118
-        rows: NDArray[np.float32] = tensors.get_tensor(name).float().numpy()
-    return rows
 
 
 async def ask(client: httpx.AsyncClient, *parts: dict[str, object], **options: object) -> httpx.Response:
@@ -108,9 +82,13 @@ async def test_soft_tokens_travel_through_the_graph_and_are_read(client: httpx.A
 
 
 async def test_soft_tokens_count_as_prompt_tokens(client: httpx.AsyncClient) -> None:
-    one = await ask(client, picture(SCENES[0].encode()), words("?"), max_tokens=1)
+    one = await ask(client, picture(b"a red apple on a wooden table"), words("?"), max_tokens=1)
     two = await ask(
-        client, picture(SCENES[0].encode()), picture(SCENES[1].encode()), words("?"), max_tokens=1
+        client,
+        picture(b"a red apple on a wooden table"),
+        picture(b"a black dog in the snow"),
+        words("?"),
+        max_tokens=1,
     )
     assert two.json()["usage"]["prompt_tokens"] > one.json()["usage"]["prompt_tokens"] + 5
 

@@ -19,11 +19,17 @@ from multimodal.types import (
     AnalysisRequest,
     ChatEvent,
     ChatRequest,
+    Classification,
+    ClassifyRequest,
     Delta,
+    Embeddings,
+    Emit,
     GenerationStep,
+    LabelScore,
+    MediaSource,
     RequestContext,
+    StageEvent,
     StageState,
-    TextEmbeddings,
     Transcript,
     TranscriptPart,
     TranscriptSegment,
@@ -84,6 +90,15 @@ HEARD: tuple[AnalysisEvent, ...] = (
 )
 
 
+CLASSIFIED = Classification(
+    results=(
+        LabelScore(label="a cat", score=0.75, similarity=0.5),
+        LabelScore(label="a dog", score=0.25, similarity=-0.125),
+    ),
+    tokens=8,
+)
+
+
 @dataclass
 class FakeService:
     """Plays `script` to every chat and `analysis` to what is analysed, and remembers what it was asked."""
@@ -95,13 +110,16 @@ class FakeService:
     contexts: list[RequestContext] = field(default_factory=list)
     requests: list[ChatRequest] = field(default_factory=list)
     analyzed: list[AnalysisRequest] = field(default_factory=list)
-    texts: list[str] = field(default_factory=list)
+    inputs: list[str | MediaSource] = field(default_factory=list)
+    """What was embedded."""
+    classified: list[ClassifyRequest] = field(default_factory=list)
     waiting: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when what was asked for waits."""
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when what was asked for has ended, in whatever way."""
     ended_in: list[asyncio.Task[object] | None] = field(default_factory=list)
-    embed_gate: asyncio.Event | None = None
+    gate: asyncio.Event | None = None
+    """What vectors and classes wait for."""
 
     async def chat(self, ctx: RequestContext, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
         self.contexts.append(ctx)
@@ -134,16 +152,30 @@ class FakeService:
             self.ended_in.append(asyncio.current_task())
             self.closed.set()
 
-    async def embed(self, ctx: RequestContext, texts: Sequence[str]) -> TextEmbeddings:
+    async def embed(self, ctx: RequestContext, inputs: Sequence[str | MediaSource], emit: Emit) -> Embeddings:
         self.contexts.append(ctx)
-        self.texts.extend(texts)
+        self.inputs.extend(inputs)
+        for source in inputs:
+            if isinstance(source, MediaSource):
+                emit(StageEvent(stage="encode", param=source.param))
+                emit(StageEvent(stage="encode", param=source.param, seconds=0.5))
+        await self._wait()
+        return Embeddings(vectors=vectors(len(inputs)), tokens=2 * len(inputs))
+
+    async def classify(self, ctx: RequestContext, request: ClassifyRequest, emit: Emit) -> Classification:
+        self.contexts.append(ctx)
+        self.classified.append(request)
+        emit(StageEvent(stage="encode", param=request.source.param, seconds=0.5))
+        await self._wait()
+        return CLASSIFIED
+
+    async def _wait(self) -> None:
         try:
-            if self.embed_gate is not None:
+            if self.gate is not None:
                 self.waiting.set()
-                await self.embed_gate.wait()
+                await self.gate.wait()
         finally:
             self.closed.set()
-        return TextEmbeddings(vectors=vectors(len(texts)), tokens=2 * len(texts))
 
     async def states(self) -> Mapping[str, StageState]:
         return self.stages

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from multimodal.api.disconnect import AbortOnDisconnect
 from multimodal.api.errors import ClientDisconnected
-from tests.unit.api.fakes import ACCEPTED, Caller, FakeService, Item, chat_body, tokens
+from tests.unit.api.fakes import ACCEPTED, Caller, FakeService, Item, chat_body, image_part, tokens
 
 CHAT = "/v1/chat/completions"
 
@@ -35,9 +35,18 @@ async def test_chat_is_aborted(
     assert service.ended_in == [caller.task]
 
 
-async def test_embedding_is_aborted(app: FastAPI, service: FakeService) -> None:
-    service.embed_gate = asyncio.Event()
-    caller = Caller(app, "/v1/embeddings", {"model": "text", "input": "a"})
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/embeddings", {"model": "text", "input": "a"}),
+        ("/v1/classify", {"input": image_part(), "labels": ["a", "b"]}),
+    ],
+)
+async def test_vectors_and_classes_are_aborted(
+    app: FastAPI, service: FakeService, path: str, body: dict[str, object]
+) -> None:
+    service.gate = asyncio.Event()
+    caller = Caller(app, path, body)
     await service.waiting.wait()
 
     caller.go_away()

@@ -66,6 +66,7 @@ async def test_every_endpoint_is_described(client: httpx.AsyncClient) -> None:
     assert set(paths) == {
         "/v1/chat/completions",
         "/v1/embeddings",
+        "/v1/classify",
         "/v1/audio/transcriptions",
         "/v1/audio/transcribe",
         "/v1/video/analyze",
@@ -114,7 +115,9 @@ async def test_every_body_has_examples_that_match_its_schema(client: httpx.Async
                     _validator(document, content.schema_).validate(example["value"])
 
 
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/embeddings", "/v1/audio/transcribe"])
+@pytest.mark.parametrize(
+    "path", ["/v1/chat/completions", "/v1/embeddings", "/v1/classify", "/v1/audio/transcribe"]
+)
 async def test_examples_work(client: httpx.AsyncClient, app: FastAPI, path: str) -> None:
     for value in await _examples(client, path, "application/json"):
         assert (await call(app, path, value)).status == 200

@@ -34,7 +34,7 @@ async def test_generator_is_the_first_model(client: httpx.AsyncClient) -> None:
 
     assert models["object"] == "list"
     names = [model["id"] for model in models["data"]]
-    assert names == ["smollm2-135m-instruct", "all-minilm-l6-v2", "whisper-tiny.en"]
+    assert names == ["smollm2-135m-instruct", "all-minilm-l6-v2", "image-tower", "whisper-tiny.en"]
     assert models["data"][0] == {
         "id": "smollm2-135m-instruct",
         "object": "model",
@@ -65,6 +65,21 @@ async def test_names_tell_nothing_but_the_model(reference: str, name: str) -> No
 
 async def test_models_are_found_by_their_conventional_names(client: httpx.AsyncClient) -> None:
     assert (await client.get("/v1/models/text")).json()["id"] == "all-minilm-l6-v2"
+    assert (await client.get("/v1/models/image")).json()["id"] == "image-tower"
+
+
+async def test_the_image_tower_is_a_model_where_it_shares_the_space_of_the_texts() -> None:
+    async def entries(**image: object) -> dict[str, tuple[list[str], list[str]]]:
+        app = create_app(FakeService, AppArgs.model_validate({"image": image, "vision": None}))
+        models = json.loads((await call(app, "/v1/models", method="GET")).body)["data"]
+        return {model["id"]: (model["modalities"], model["endpoints"]) for model in models}
+
+    served = ["/v1/embeddings", "/v1/classify"]
+    found = await entries(model="hf:someone/tower@main")
+    assert found["all-minilm-l6-v2"] == (["text", "audio"], served)
+    assert found["someone/tower"] == (["image", "video"], served)
+    assert "someone/tower" not in await entries(model="hf:someone/tower@main", space="own")
+    assert len(await entries(model=None)) == len(found) - 1
 
 
 async def test_unknown_model(client: httpx.AsyncClient) -> None:

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import ImageColor
@@ -97,7 +97,6 @@ def test_large_pictures_are_sampled_without_being_fooled_by_stripes() -> None:
     assert shares == {"blue": pytest.approx(0.5, abs=0.02), "yellow": pytest.approx(0.5, abs=0.02)}
 
 
-@settings(deadline=None)
 @given(arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(3))))
 def test_any_picture_has_between_one_and_four_colours_in_order(
     pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]],

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from multimodal.encoders.reading_order import Points, reading_order
@@ -36,7 +36,6 @@ def test_rows_come_from_top_to_bottom_and_pieces_of_a_row_from_left_to_right() -
     assert reading_order(TWO_COLUMNS, [False] * 5) == [0, 1, 2, 3, 4]
 
 
-@settings(deadline=None)
 @given(st.permutations(range(5)))
 def test_the_order_in_which_lines_were_found_does_not_matter(found: list[int]) -> None:
     order = reading_order(TWO_COLUMNS[found], [False] * 5)
@@ -75,7 +74,6 @@ def test_no_lines_have_no_order() -> None:
 coordinates = st.floats(0, 2000, width=32)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.lists(coordinates, min_size=8, max_size=8), st.booleans()), max_size=12))
 def test_every_line_is_read_once_whatever_its_shape(lines: list[tuple[list[float], bool]]) -> None:
     points = np.array([corners for corners, _ in lines], np.float32).reshape(-1, 4, 2)

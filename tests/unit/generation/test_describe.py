@@ -1,7 +1,7 @@
 import re
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from multimodal.generation.describe import (
@@ -35,6 +35,14 @@ def test_a_picture_without_text_says_so() -> None:
     assert describe_image("p", picture(("red", 1.0)), text()).lines[1] == NO_TEXT
 
 
+def test_what_there_is_to_see_comes_last_where_there_is_nothing_to_read() -> None:
+    wordless, worded = video(scene(0, 2)), video(scene(0, 2, "TOTAL"))
+    for part in (describe_image("p", picture(("red", 1.0)), text()), describe_video("p", wordless)):
+        assert part.visual_after == len(part.lines)
+    for part in (describe_image("p", picture(("red", 1.0)), text("TOTAL")), describe_video("p", worded)):
+        assert part.visual_after == 1
+
+
 def test_nothing_is_said_about_text_that_nobody_looked_for() -> None:
     lines = describe_image("p", picture(("red", 1.0)), None).lines
     assert lines == ("A picture of 640 x 320 pixels with the colours red.",)
@@ -62,7 +70,6 @@ def test_quotation_marks_and_line_breaks_in_a_text_do_not_end_its_quotation() ->
     assert lines[1] == "The text in the picture says \"say 'yes' Size: 1 x 1\"."
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=120), min_size=1, max_size=40))
 def test_much_text_becomes_several_lines_that_can_be_dropped_one_by_one(rows: list[str]) -> None:
     part = describe_image("p", picture(), text(*rows))
@@ -163,7 +170,6 @@ def test_a_screen_full_of_text_continues_in_lines_of_its_own() -> None:
     assert all(f'"{row}"' in " ".join(lines) for row in rows)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0, 20), st.floats(0.1, 8), st.integers(1, 12)), max_size=6),
     st.lists(st.floats(0, 20), max_size=5).map(sorted),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -116,6 +117,16 @@ def test_a_picture_that_is_looked_at_has_one_placeholder_and_counts_with_all_its
 def test_a_video_has_one_placeholder_for_each_frame() -> None:
     _, text = build(user(picture("line", visual=0)), visuals=[VisualSize(items=3, tokens=30)])
     assert text.count("<image>") == 3
+
+
+@pytest.mark.parametrize(
+    ("after", "block"),
+    [(0, "<image>\none\ntwo"), (1, "one\n<image>\ntwo"), (2, "one\ntwo\n<image>"), (9, "two\n<image>")],
+)
+def test_a_picture_is_shown_among_what_is_said_of_it(after: int, block: str) -> None:
+    part = replace(picture("one", "two", visual=0), visual_after=after)
+    _, text = build(user(part), visuals=[VisualSize(items=1, tokens=1)])
+    assert block in text
 
 
 def test_the_oldest_media_text_is_shortened_first_and_reported() -> None:

@@ -1,7 +1,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from multimodal.generation.timeline import NEARBY_S, Said, place, scene_at
@@ -91,7 +91,6 @@ def test_between_scenes_the_nearer_one_counts(time_s: float, expected: int | Non
     assert scene_at((scene(0.5, 1), scene(3, 4)), time_s) == expected
 
 
-@settings(deadline=None)
 @given(
     words=st.lists(st.sampled_from(["yes", "no.", "maybe", "really?"]), min_size=1, max_size=40),
     start_s=st.floats(0, 12),

@@ -6,7 +6,7 @@ import struct
 from contextlib import suppress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from multimodal.errors import InvalidMedia
@@ -85,7 +85,6 @@ def test_trailing_zeros_are_no_damage(format: str) -> None:
     check_complete(WHOLE[format] + bytes(64), format_name=format, param="p")
 
 
-@settings(deadline=None)
 @given(st.sampled_from(WALKED), st.binary(max_size=200))
 def test_any_bytes_are_judged(format: str, data: bytes) -> None:
     head = WHOLE.get(format, b"")[:12]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -178,7 +178,6 @@ def test_another_picture_is_kept_before_another_caption() -> None:
     assert 16 <= cuts(*looks, count=1)[0] <= 18
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 255), max_size=40),
     st.integers(0, 8),

@@ -8,7 +8,7 @@ import string
 from contextlib import suppress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from multimodal.errors import InvalidMedia, InvalidRequest, MediaTooLarge, RemoteUrlRefused
@@ -23,7 +23,6 @@ def parse(url: str, limit_bytes: int = LIMIT) -> tuple[str | None, bytes]:
     return parse_data_url(url, limit_bytes=limit_bytes, param=PARAM)
 
 
-@settings(deadline=None)
 @given(st.binary(min_size=1, max_size=LIMIT))
 def test_what_goes_in_comes_out(data: bytes) -> None:
     assert parse(data_url("image/png", data)) == ("image/png", data)
@@ -101,7 +100,6 @@ def test_damaged_base64_is_invalid(text: str) -> None:
         parse_base64(text, limit_bytes=LIMIT, param=PARAM)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 300), st.integers(1, 300))
 def test_the_limit_is_exact(size: int, limit: int) -> None:
     text = base64.b64encode(bytes(size)).decode()
@@ -123,7 +121,6 @@ def test_too_much_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatc
     assert caught.value.status == 413
 
 
-@settings(deadline=None)
 @given(st.text(alphabet=string.printable + "\u00e9\ud800", max_size=80))
 def test_any_text_is_read_or_refused(text: str) -> None:
     for url in (text, f"data:{text}", f"data:image/png;base64,{text}"):

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
@@ -206,7 +206,6 @@ def test_pictures_that_end_early_are_invalid(format: media.PictureFormat, keep: 
     assert caught.value.param == PARAM
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from(media.PICTURE_FORMATS),
     st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=8),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from multimodal.media.sampling import scene_times, thinned, uniform_times
@@ -13,7 +13,6 @@ def test_uniform_takes_the_middles_of_equal_spans() -> None:
     assert uniform_times(10.0, 4) == pytest.approx([1.25, 3.75, 6.25, 8.75])
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(), unique=True, max_size=300), st.integers(1, 64))
 def test_thinning_keeps_order_and_count(items: list[int], count: int) -> None:
     kept = thinned(items, count)

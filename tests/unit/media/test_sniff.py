@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from multimodal.errors import InvalidMedia, UnsupportedMedia
@@ -120,14 +120,12 @@ def test_sound_may_come_in_a_video_container(name: str) -> None:
     assert require_format(HEADS[name], MediaKind.AUDIO, PARAM).name == name
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=64))
 def test_any_bytes_are_recognised_or_not_but_never_fail(data: bytes) -> None:
     found = sniff(data)
     assert found is None or found.name
 
 
-@settings(deadline=None)
 @given(st.sampled_from(sorted(HEADS)), st.integers(0, 40))
 def test_cut_heads_never_fail(name: str, length: int) -> None:
     sniff(HEADS[name][:length])

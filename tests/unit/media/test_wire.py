@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from multimodal.config import Limits, LoaderArgs
@@ -108,7 +108,6 @@ def test_cuts_are_checked(cuts_s: object) -> None:
         wire.parse_reply(json.dumps(header).encode())
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_other_bytes_are_value_errors(body: bytes) -> None:
     with suppress(ValueError):

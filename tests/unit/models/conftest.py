@@ -6,6 +6,7 @@ import hashlib
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,27 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> EmbeddedModel:
 def relist(monkeypatch: pytest.MonkeyPatch) -> Callable[[EmbeddedModel], None]:
     """Put a changed entry into the catalog, as a new release would."""
     return lambda entry: list_only(replace(entry), monkeypatch)
+
+
+@pytest.fixture
+def bundled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EmbeddedModel:
+    """A model that comes with this package; the catalog lists it, and only it."""
+    data = tmp_path / "package" / "data" / "own"
+    data.mkdir(parents=True)
+    (data / "weights.bin").write_bytes(b"weights")
+    monkeypatch.setattr(resources, "files", lambda name: tmp_path / "package")
+    file = WheelFile(member="own/weights.bin", size_bytes=7, sha256=hashlib.sha256(b"weights").hexdigest())
+    entry = EmbeddedModel(
+        name="own",
+        purpose="tests",
+        licence="MIT",
+        package="multimodal",
+        version="1",
+        files=(file,),
+        bundled=True,
+    )
+    list_only(entry, monkeypatch)
+    return entry
 
 
 def list_only(entry: EmbeddedModel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,6 +96,7 @@ def test_pull_takes_the_models_that_a_serve_configuration_names(
     config.write_text(
         "applications:\n- import_path: deployments.app:app\n  args:\n"
         "    text: {model: 'embedded:tiny'}\n    audio: {model: 'embedded:tiny'}\n"
+        "    image: {model: null}\n    vision: null\n"
         f"    generator: {{model: 'file:{tmp_path}'}}\n"
     )
     result = runner.invoke(models_app, ["pull", "--config", str(config)])

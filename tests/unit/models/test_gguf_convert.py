@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from multimodal.errors import ConfigError
@@ -15,7 +15,6 @@ from multimodal.models.gguf_convert import GgufFile, llama_name, unpermute
 from tests.unit.models.gguf_files import HEADS, HIDDEN, KV_HEADS, permute, random, write_gguf
 
 
-@settings(deadline=None)
 @given(heads=st.integers(1, 5), half=st.integers(1, 6), columns=st.integers(1, 4))
 def test_unpermute_undoes_ggufs_row_order(heads: int, half: int, columns: int) -> None:
     rows = np.arange(heads * 2 * half * columns, dtype=np.float32).reshape(-1, columns)

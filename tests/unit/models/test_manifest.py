@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from multimodal.models import manifest
@@ -27,7 +27,6 @@ def fill(folder: Path, contents: Mapping[str, bytes]) -> Manifest:
     return found
 
 
-@settings(deadline=None)
 @given(CONTENTS)
 def test_a_manifest_read_back_describes_the_folder(contents: dict[str, bytes]) -> None:
     with TemporaryDirectory() as name:
@@ -41,7 +40,6 @@ def test_a_manifest_read_back_describes_the_folder(contents: dict[str, bytes]) -
         assert manifest.find_problems(folder, written) == []
 
 
-@settings(deadline=None)
 @given(CONTENTS, st.data())
 def test_one_flipped_bit_is_found_and_named(contents: dict[str, bytes], data: st.DataObject) -> None:
     contents["b.safetensors"] = b"weights"

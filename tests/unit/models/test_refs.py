@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from multimodal.errors import ConfigError
@@ -71,7 +71,6 @@ def test_an_unknown_embedded_model_is_refused_with_the_names_there_are() -> None
         refs.parse("embedded:gpt-5")
 
 
-@settings(deadline=None)
 @given(HUB_REFS, HUB_REFS)
 def test_distinct_hub_references_have_distinct_folders_one_level_deep(first: str, second: str) -> None:
     try:

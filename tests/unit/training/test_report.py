@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from multimodal.training.report import Result, load, markdown, model_card, save
+from multimodal.training.report import THRESHOLD, Result, load, markdown, model_card, save, threshold
 from multimodal.training.sources import EMOJIBASE, ICON_SETS
 from multimodal.training.tower import TowerSpec
 
@@ -20,6 +20,13 @@ def test_each_gallery_has_a_table() -> None:
 def test_results_come_back_as_they_were_saved(tmp_path: Path) -> None:
     save(RESULTS, tmp_path)
     assert load(tmp_path) == RESULTS
+
+
+def test_the_threshold_is_found_among_other_numbers(tmp_path: Path) -> None:
+    results = [*RESULTS, Result("confidence", THRESHOLD, 0.375), Result("confidence", "AUROC", 0.9)]
+    assert threshold(results) == 0.375
+    save(results, tmp_path)
+    assert threshold(load(tmp_path)) == 0.375
 
 
 def test_the_card_names_every_source_its_licence_and_its_author() -> None:
