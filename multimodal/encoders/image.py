@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -49,6 +50,12 @@ class ColourEncoder:
 RESIZE_MODES = ("shortest", "longest", "squash")
 INTERPOLATIONS = ("bicubic", "bilinear", "random")
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""glibc's names and numbers, from malloc.h."""
+TRIM_THRESHOLD_BYTES = 256 << 20
+MMAP_THRESHOLD_BYTES = 32 << 20
+"""The highest that glibc takes (half of its HEAP_MAX_SIZE)."""
+
 
 class OpenClipImageEncoder:
     """The image tower of an open_clip model folder, with the preprocessing that the folder asks for.
@@ -69,6 +76,8 @@ class OpenClipImageEncoder:
             if weight.ndim == 4:  # convolutions are faster where the channels of a pixel lie together
                 weight.data = weight.data.contiguous(memory_format=torch.channels_last)
         self._tower = tower.to(device)
+        if device == "cpu":
+            keep_freed_memory()
         self._logit_scale = read_logit_scale(checkpoint)
         self._colours = ColourEncoder()
 
@@ -92,6 +101,19 @@ class OpenClipImageEncoder:
             # CoCa's towers also return their tokens.
             vectors = cast("torch.Tensor", output[0] if isinstance(output, tuple) else output)
             return torch.nn.functional.normalize(vectors.float(), dim=-1)
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory that a batch frees for the next one, where the C library is glibc.
+
+    By default glibc, depending on how the heap happens to lie, gives it back to the kernel after each batch,
+    and every page of it must be faulted in again: a third of the time of a small tower (16 pictures of 96 px,
+    8,700 faults). The price is what one batch takes, about 40 MB.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_TRIM_THRESHOLD, TRIM_THRESHOLD_BYTES)
+        mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES)
 
 
 class Preprocess:

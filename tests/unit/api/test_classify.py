@@ -65,7 +65,7 @@ async def test_a_video_keeps_its_options_and_labels_their_template(
     [
         (AppArgs.model_validate({"image": {"model": "embedded:tower"}}), "tower"),
         (AppArgs.model_validate({"image": {"model": "embedded:tower", "space": "own"}}), TEXT_MODEL),
-        (AppArgs.model_validate({"image": {"model": None}}), TEXT_MODEL),
+        (AppArgs.model_validate({"image": {"model": None}, "vision": None}), TEXT_MODEL),
     ],
 )
 async def test_the_image_tower_is_named_where_it_is_of_the_space(
