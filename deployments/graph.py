@@ -222,7 +222,7 @@ class Graph(AudioCalls):
     def see(
         self,
         ctx: RequestContext,
-        features: Deferred[ImageFeatures] | Deferred[VideoFeatures],
+        features: ImageFeatures | VideoFeatures,
         moments_s: Sequence[float],
     ) -> Deferred[Visual]:
         if self._see is None:

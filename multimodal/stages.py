@@ -97,7 +97,7 @@ class Stages(Ears, Protocol):
     def see(
         self,
         ctx: RequestContext,
-        features: Deferred[ImageFeatures] | Deferred[VideoFeatures],
+        features: ImageFeatures | VideoFeatures,
         moments_s: Sequence[float],
     ) -> Deferred[Visual]:
         """Generator embeddings of a picture, or of a video; `moments_s` are asked about, none: all of it."""

@@ -152,16 +152,17 @@ class Medium:
             transcript = await self._hear(media)
             return Understood(describe_audio(param, transcript), transcript)
         if self._source.kind is MediaKind.VIDEO:
-            watched = self._watch(media)
+            video = await self._watch(media)
             if stages.has_vision_tower:
-                visual = self._begin(stages.see(ctx, watched, moments_s))
-            video = await watched
+                visual = self._begin(stages.see(ctx, video, moments_s))
             return Understood(describe_video(param, video), video, visual)
         features = self._look(media)
         text = self._begin(stages.read(ctx, media))
+        # In this order, which keeps none of them waiting for long: what was lost is lost for both.
+        seen = await features
         if stages.has_vision_tower:
-            visual = self._begin(stages.see(ctx, features, ()))
-        seen, lines = await asyncio.gather(features, text)
+            visual = self._begin(stages.see(ctx, seen, ()))
+        lines = await text
         return Understood(describe_image(param, seen, lines), seen, visual)
 
     def _look(self, media: Deferred[Media]) -> Deferred[ImageFeatures]:

@@ -281,11 +281,11 @@ class FakeStages:
     def see(
         self,
         ctx: RequestContext,
-        features: Deferred[ImageFeatures] | Deferred[VideoFeatures],
+        features: ImageFeatures | VideoFeatures,
         moments_s: Sequence[float],
     ) -> Deferred[Visual]:
         async def see() -> Visual:
-            return FakeVision().see(await features, moments_s)
+            return FakeVision().see(features, moments_s)
 
         return self._start("see", see)
 

@@ -338,7 +338,7 @@ class MomentStages(FakeStages):
     def see(
         self,
         ctx: RequestContext,
-        features: Deferred[ImageFeatures] | Deferred[VideoFeatures],
+        features: ImageFeatures | VideoFeatures,
         moments_s: Sequence[float],
     ) -> Deferred[Visual]:
         self.moments_s.append(tuple(moments_s))
