@@ -42,6 +42,8 @@ class Limits(Settings):
     audio_s: float = Field(1800.0, gt=0, description="audio, seconds")
     video_bytes: int = Field(50 * MIB, gt=0, description="encoded video, bytes")
     video_s: float = Field(300.0, gt=0, description="video, seconds")
+    document_bytes: int = Field(50 * MIB, gt=0, description="document, bytes")
+    document_pages: int = Field(500, gt=0, description="document, pages")
     media_parts: int = Field(32, gt=0, description="media parts in one request")
     messages: int = Field(1000, gt=0, description="messages in one request")
     embedding_inputs: int = Field(2048, gt=0, description="texts in one embeddings request (OpenAI's limit)")
@@ -65,6 +67,12 @@ class LoaderArgs(Settings):
         8, gt=0, le=256, description="frames of a video unless the request says otherwise"
     )
     max_frames_limit: int = Field(64, gt=0, le=256, description="largest max_frames that a client may set")
+    max_pages: int = Field(32, gt=0, le=256, description="pages of a document decoded at once")
+    max_page_images: int = Field(
+        16, ge=0, le=256, description="pages of one decoding that are rendered at reading size, for OCR"
+    )
+    page_preview_px: int = Field(384, gt=0, description="longer side of the preview of a page, pixels")
+    page_max_side_px: int = Field(1280, gt=0, description="longer side of a page that is to be read, pixels")
     timeout_s: float = Field(240.0, gt=0, description="longest wait for a result, seconds")
 
 
@@ -134,6 +142,101 @@ class VideoArgs(Settings):
         description="difference between small frames above which a new scene begins",
     )
     timeout_s: float = Field(600.0, gt=0, description="longest wait for a result, loading included, seconds")
+
+
+class DocumentArgs(Settings):
+    """DocumentEncoder."""
+
+    chunk_words: int = Field(120, gt=0, description="words of a chunk at most")
+    timeout_s: float = Field(600.0, gt=0, description="longest wait for a result, loading included, seconds")
+
+
+class StoredLimits(Settings):
+    """What an uploaded file may cost when it is worked on; larger ones are kept, but not understood."""
+
+    image_bytes: int = Field(64 * MIB, gt=0, description="picture, bytes")
+    audio_bytes: int = Field(200 * MIB, gt=0, description="recording, bytes")
+    audio_s: float = Field(7200.0, gt=0, description="recording, seconds")
+    video_bytes: int = Field(512 * MIB, gt=0, description="video, bytes")
+    video_s: float = Field(3600.0, gt=0, description="video, seconds")
+    document_bytes: int = Field(200 * MIB, gt=0, description="document, bytes")
+    document_pages: int = Field(2000, gt=0, description="document, pages")
+
+
+class LibraryArgs(Settings):
+    """Uploaded files: where they lie, and how they are made into segments."""
+
+    storage_url: str | None = Field(
+        None,
+        description=(
+            "fsspec URL of the folder that holds the bytes (`s3://bucket/folder`, with that filesystem's own "
+            "credentials in the environment); null: `library/media` in MULTIMODAL_HOME"
+        ),
+    )
+    database_url: str | None = Field(
+        None,
+        description="SQLAlchemy URL of the metadata; null: SQLite, `library/metadata.db` in MULTIMODAL_HOME",
+    )
+    upload_bytes: int = Field(2048 * MIB, gt=0, description="largest upload, bytes")
+    tenant_files: int = Field(100_000, gt=0, description="files of one tenant")
+    tenant_bytes: int = Field(1024 * 1024 * MIB, gt=0, description="bytes of all files of one tenant")
+    metadata_keys: int = Field(32, gt=0, description="user metadata of one file, keys")
+    limits: StoredLimits = StoredLimits()
+    frames: int = Field(32, gt=0, le=256, description="frames of a video that are sampled for search")
+    concurrency: int = Field(1, gt=0, description="files that one Ingestor works on at the same time")
+    attempts: int = Field(3, gt=0, description="tries at a file whose processing was interrupted")
+    file_timeout_s: float = Field(3600.0, gt=0, description="longest work on one file, seconds")
+    lease_s: float = Field(
+        30.0, gt=0, description="seconds after which the work of an Ingestor that died goes to another"
+    )
+    poll_s: float = Field(0.5, gt=0, description="how often an idle Ingestor looks for work, seconds")
+    sweep_s: float = Field(3600.0, gt=0, description="time between two repairs of what crashes left, seconds")
+    orphan_s: float = Field(
+        3600.0, gt=0, description="age at which bytes that no file refers to are deleted, seconds"
+    )
+    thumbnail_px: int = Field(256, gt=0, description="longer side of thumbnails, pixels")
+
+
+class RetrieverArgs(Settings):
+    """Retriever: the index of segments."""
+
+    qdrant_url: str | None = Field(
+        None, description="a Qdrant server; null: Qdrant's engine in the replica, `library/index` on disk"
+    )
+    qdrant_api_key_env: str = Field(
+        "QDRANT_API_KEY", description="name of the environment variable that holds the server's key"
+    )
+    collection: str = Field(
+        "segments", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="collection on the server"
+    )
+    hnsw_m: int = Field(16, gt=0, description="links of a node of the HNSW graph")
+    hnsw_ef_construct: int = Field(100, gt=0, description="neighbours considered while it is built")
+    hnsw_ef: int = Field(128, gt=0, description="neighbours considered while it is searched")
+    index_from: int = Field(10_000, gt=0, description="points of a tenant that are searched without HNSW")
+    optimize_s: float = Field(30.0, gt=0, description="time between two builds of the index, seconds")
+    lock_timeout_s: float = Field(
+        60.0, ge=0, description="how long a new replica waits for the one before it to let go, seconds"
+    )
+    candidates: int = Field(100, gt=0, description="best segments of each ranked list that are fused")
+    rrf_k: int = Field(60, gt=0, description="k of reciprocal rank fusion")
+    duplicate_bits: int = Field(
+        6, ge=0, le=32, description="bits in which perceptual hashes of near-duplicates differ at most"
+    )
+    timeout_s: float = Field(30.0, gt=0, description="longest wait for a result, seconds")
+
+
+class SearchArgs(Settings):
+    """Search, and answers that stand on what was found."""
+
+    max_top_k: int = Field(100, gt=0, description="hits of one search at most")
+    max_offset: int = Field(1000, ge=0, description="hits that paging can skip")
+    max_queries: int = Field(16, gt=0, description="parts of a mixed query")
+    answer_top_k: int = Field(
+        4, gt=0, description="segments that an answer stands on, unless the request says so"
+    )
+    relevance: float = Field(
+        0.3, ge=-1, le=1, description="similarity below which a segment is not relevant for an answer"
+    )
 
 
 class VisionArgs(Settings):
@@ -206,6 +309,10 @@ class AppArgs(Settings):
     audio: AudioArgs = AudioArgs()
     reader: ReaderArgs = ReaderArgs()
     video: VideoArgs = VideoArgs()
+    document: DocumentArgs = DocumentArgs()
+    library: LibraryArgs = LibraryArgs()
+    retriever: RetrieverArgs = RetrieverArgs()
+    search: SearchArgs = SearchArgs()
     vision: VisionArgs | None = Field(
         VisionArgs(), description="VisionTower; null where the generator looks at pixels, or at nothing"
     )

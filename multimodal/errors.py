@@ -111,6 +111,29 @@ class ModelNotFound(InvalidRequest):
     code = "model_not_found"
 
 
+class FileUnknown(InvalidRequest):
+    """No file of that id, for this tenant."""
+
+    status = 404
+    type = "not_found_error"
+    code = "file_not_found"
+
+    @classmethod
+    def of(cls, file_id: str, param: str | None = None) -> FileUnknown:
+        """The id is quoted only in part: it comes from the client."""
+        return cls(
+            f"There is no file {file_id[:64]!r}. GET /v1/files lists those there are.",
+            param=param,
+        )
+
+
+class QuotaExceeded(InvalidRequest):
+    """The tenant has as much as it may."""
+
+    status = 413
+    code = "quota_exceeded"
+
+
 class Overloaded(MultimodalError):
     """A queue is full."""
 

@@ -7,12 +7,14 @@ store, and never through the caller.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
+from multimodal.retrieval.types import Found, Search, Segment
 from multimodal.types import (
     Audio,
     Deferred,
+    DocumentFeatures,
     GenerateRequest,
     GenerationStep,
     GeneratorEmbedding,
@@ -80,6 +82,40 @@ class Stages(Ears, Protocol):
         self, ctx: RequestContext, video: Deferred[Media], hints: SpeechHints
     ) -> Deferred[VideoFeatures]:
         """Encode and read the frames of a video and transcribe its sound, on one time line."""
+        ...
+
+    def read_document(self, ctx: RequestContext, document: Deferred[Media]) -> Deferred[DocumentFeatures]:
+        """Cut the pages of a document into chunks, read scanned ones, and look at all of them."""
+        ...
+
+    def store_segments(self, ctx: RequestContext, segments: Sequence[Segment]) -> Deferred[None]:
+        """Put segments of the context's tenant into the index; they are durable and can be found when this
+        returns."""
+        ...
+
+    def forget_files(self, ctx: RequestContext, file_ids: Collection[str]) -> Deferred[None]:
+        """Take all segments of these files of the context's tenant out of the index, durably."""
+        ...
+
+    def search(self, ctx: RequestContext, search: Search) -> Deferred[Found]:
+        """Find segments of the context's tenant. Deterministic."""
+        ...
+
+    def segments_of(
+        self, ctx: RequestContext, file_id: str, with_vectors: bool
+    ) -> Deferred[Sequence[Segment]]:
+        """All segments of one file of the context's tenant, in order."""
+        ...
+
+    def look_alikes(
+        self, ctx: RequestContext, perceptual_hashes: Sequence[int]
+    ) -> Deferred[Sequence[Sequence[tuple[Segment, int]]]]:
+        """For each hash, segments of the context's tenant that differ in few bits (`duplicate_bits`), and in
+        how many, the nearest first."""
+        ...
+
+    def indexed_files(self, ctx: RequestContext) -> Deferred[Mapping[str, Sequence[str]]]:
+        """Ids of all files that have segments, by tenant: for the sweep that repairs what crashes left."""
         ...
 
     def embed_text(self, ctx: RequestContext, texts: Sequence[str]) -> Deferred[TextEmbeddings]:

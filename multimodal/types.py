@@ -20,11 +20,12 @@ SAMPLE_RATE_HZ = 16_000
 
 
 class MediaKind(StrEnum):
-    """What a content part holds. DOCUMENT joins here with the library."""
+    """What a content part holds."""
 
     IMAGE = "image"
     AUDIO = "audio"
     VIDEO = "video"
+    DOCUMENT = "document"
 
 
 class FrameSampling(StrEnum):
@@ -63,17 +64,53 @@ class RequestContext:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoredContent:
+    """Where the bytes of an uploaded file lie. Made from the metadata store only, never from a request."""
+
+    key: str
+    """In the content store."""
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MediaSource:
     """Encoded media as a client sent it, not yet looked at."""
 
     kind: MediaKind
     data: bytes = field(repr=False)
+    """Empty where `stored` says where they are."""
     param: str
     """Where it stood in the request ("messages.0.content.1"): names the part in errors."""
     declared_type: str | None = None
     """What the client says it is (a MIME type or an OpenAI audio format); never trusted."""
     frame_sampling: FrameSampling = FrameSampling.UNIFORM
     max_frames: int | None = None
+    stored: StoredContent | None = None
+    """An uploaded file: MediaLoader reads it itself, and the limits of uploaded files hold for it."""
+    first_page: int = 1
+    """Documents: the page to begin with; at most `LoaderArgs.max_pages` are decoded."""
+    filename: str | None = None
+    """Documents: tells text formats apart that have no magic bytes; never trusted for more than that."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Encoded size."""
+        return self.stored.size_bytes if self.stored else len(self.data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileReference:
+    """A content part that names an uploaded file, of whatever kind that is."""
+
+    file_id: str
+    param: str
+    frame_sampling: FrameSampling = FrameSampling.UNIFORM
+    max_frames: int | None = None
+
+
+Box: TypeAlias = tuple[float, float, float, float]
+"""left, top, right, bottom as fractions of a picture or a page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +158,46 @@ class Video:
     """When the picture changes, ascending, where the sampling looked for that (FrameSampling.SCENE)."""
 
 
-Media: TypeAlias = Image | Audio | Video
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextBlock:
+    """A paragraph, a heading, a row of a table: text that belongs together."""
+
+    text: str
+    box: Box | None = None
+    """Where it stands on the page, where the format has places."""
+    heading: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """One page of a document; one slide, one sheet; the whole of a text without pages."""
+
+    number: int
+    """From 1."""
+    blocks: tuple[TextBlock, ...]
+    """In reading order."""
+    pixels: NDArray[np.uint8] | None = field(default=None, repr=False)
+    """(height, width, 3), RGB: the page as it looks. Large enough to be read where it has no text of its own,
+    a small preview otherwise; None where the format has no look, or for pages beyond
+    `LoaderArgs.max_page_images`."""
+    scanned: bool = False
+    """It has no text of its own, but something is to be seen on it: Reader has to read it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """Pages of a document."""
+
+    sha256: str
+    format: str
+    title: str
+    """What the file itself says; empty where it says nothing."""
+    pages: tuple[Page, ...]
+    page_count: int
+    """Of the whole document, of which `pages` may be a part."""
+
+
+Media: TypeAlias = Image | Audio | Video | Document
 
 
 # --- features ----------------------------------------------------------------------------------
@@ -134,8 +210,8 @@ class TextLine:
     text: str
     confidence: float
     """In [0, 1]."""
-    box: tuple[float, float, float, float]
-    """left, top, right, bottom as fractions of the picture."""
+    box: Box
+    """In the picture."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,6 +352,38 @@ class VideoFeatures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """A piece of the text of a page, short enough for one sentence vector."""
+
+    text: str
+    box: Box | None
+    """Around it on the page, where its blocks have places."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageFeatures:
+    """What DocumentEncoder says of one page."""
+
+    number: int
+    """From 1."""
+    chunks: tuple[Chunk, ...]
+    """In reading order; text that Reader found included."""
+    image: ImageFeatures | None
+    """How it looks; None where the page has no pixels."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentFeatures:
+    """What DocumentEncoder says of a document, or of a run of its pages."""
+
+    sha256: str
+    title: str
+    pages: tuple[PageFeatures, ...]
+    page_count: int
+    """Of the whole document."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TextEmbeddings:
     """Sentence vectors."""
 
@@ -320,6 +428,8 @@ class MediaPart:
     """Index into the visuals that are passed beside the request."""
     visual_after: int = 0
     """How many of the lines it is shown after."""
+    title: str | None = None
+    """What it is called in the prompt; None: by its kind and number."""
 
 
 PromptPart: TypeAlias = TextPart | MediaPart

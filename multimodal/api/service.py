@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Protocol
 
+from multimodal.library.files import FileLibrary, Upload
+from multimodal.library.records import FileRecord, SearchAnswer, SearchRequest
+from multimodal.retrieval.types import Scalar
 from multimodal.types import (
     AnalysisEvent,
     AnalysisRequest,
@@ -20,8 +23,43 @@ from multimodal.types import (
 )
 
 
+class LibraryService(Protocol):
+    """Uploaded files and search."""
+
+    @property
+    def files(self) -> FileLibrary:
+        """To list and read files. `add` and `delete` below do more than those of the library."""
+        ...
+
+    async def add(
+        self,
+        ctx: RequestContext,
+        upload: Upload,
+        *,
+        filename: str,
+        purpose: str,
+        metadata: Mapping[str, Scalar],
+    ) -> FileRecord:
+        """Keep a file; it is processed in the background. Its `duplicates` name files that have the same
+        bytes, or, for pictures, look the same."""
+        ...
+
+    async def delete(self, ctx: RequestContext, file_id: str) -> None:
+        """Delete a file, its segments and, with the last file that has them, its bytes. Raises FileUnknown."""
+        ...
+
+    async def search(self, ctx: RequestContext, request: SearchRequest, emit: Emit) -> SearchAnswer:
+        """Find segments; `emit` is told of the stages of the media of the query."""
+        ...
+
+
 class Service(Protocol):
     """The assistant as its HTTP surface sees it."""
+
+    @property
+    def library(self) -> LibraryService:
+        """Uploaded files and search."""
+        ...
 
     def chat(self, ctx: RequestContext, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
         """Stream what happens to a request.

@@ -1,0 +1,1 @@
+"""Uploaded files: kept once, made into segments in the background."""
