@@ -45,7 +45,10 @@ class LibraryService(Protocol):
         ...
 
     async def delete(self, ctx: RequestContext, file_id: str) -> None:
-        """Delete a file, its segments and, with the last file that has them, its bytes. Raises FileUnknown."""
+        """Delete a file, its segments and, with the last file that has them, its bytes.
+
+        Raises FileUnknown.
+        """
         ...
 
     async def search(self, ctx: RequestContext, request: SearchRequest, emit: Emit) -> SearchAnswer:

@@ -1,4 +1,4 @@
-"""Uploaded files as the API and the Ingestor see them: bytes in the content store, rows in the metadata store.
+"""Uploaded files as the API and the Ingestor see them: bytes in the content store, rows in the database.
 
 CONTRACT (to be implemented): signatures below are what other modules call.
 """

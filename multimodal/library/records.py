@@ -88,7 +88,7 @@ class SearchRequest:
 
     queries: tuple[QueryItem, ...]
     """At least one; the files among them are not found themselves."""
-    filter: SegmentFilter = SegmentFilter()
+    filter: SegmentFilter = field(default_factory=SegmentFilter)
     top_k: int = 10
     offset: int = 0
     score_threshold: float | None = None
