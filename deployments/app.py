@@ -8,11 +8,14 @@ from ray.serve import Application, Deployment
 
 from deployments.audio_encoder import AudioEncoder
 from deployments.backends import Backends
+from deployments.document_encoder import DocumentEncoder
 from deployments.gateway import Gateway
 from deployments.generator import Generator
 from deployments.image_encoder import ImageEncoder
+from deployments.ingestor import Ingestor
 from deployments.media_loader import MediaLoader
 from deployments.reader import Reader
+from deployments.retriever import Retriever
 from deployments.text_encoder import TextEncoder
 from deployments.video_encoder import VideoEncoder
 from deployments.vision_tower import VisionTower
@@ -25,25 +28,27 @@ def app(args: AppArgs) -> Application:
 
 
 def build(args: AppArgs, make: Backends) -> Application:
-    """The graph with given backends.
-
-    Places where more deployments join: DocumentEncoder beside VideoEncoder; Retriever and Moderator between
-    the encoders and Generator, as further arguments of Gateway.
-    """
+    """The graph with given backends. Moderator joins here, as a further argument of Gateway."""
     image_encoder = _deployment(ImageEncoder).bind(args, make.image)
     reader = _deployment(Reader).bind(args, make.reader)
     audio_encoder = _deployment(AudioEncoder).bind(args, make.audio)
-    return _deployment(serve.ingress()(Gateway)).bind(
-        args,
-        media_loader=_deployment(MediaLoader).bind(args, make.loader),
-        text_encoder=_deployment(TextEncoder).bind(args, make.text),
-        image_encoder=image_encoder,
-        audio_encoder=audio_encoder,
-        video_encoder=_deployment(VideoEncoder).bind(args, image_encoder, reader, audio_encoder),
-        reader=reader,
-        generator=_deployment(Generator).bind(args, make.generator),
-        vision_tower=_deployment(VisionTower).bind(args, make.vision) if args.vision else None,
-    )
+    stages = {
+        "media_loader": _deployment(MediaLoader).bind(args, make.loader),
+        "text_encoder": _deployment(TextEncoder).bind(args, make.text),
+        "image_encoder": image_encoder,
+        "audio_encoder": audio_encoder,
+        "video_encoder": _deployment(VideoEncoder).bind(args, image_encoder, reader, audio_encoder),
+        "document_encoder": _deployment(DocumentEncoder).bind(args, image_encoder, reader),
+        "reader": reader,
+        "retriever": _deployment(Retriever).bind(args, make.store),
+    }
+    beside = {
+        "ingestor": _deployment(Ingestor).bind(args, make.library, **stages),
+        "generator": _deployment(Generator).bind(args, make.generator),
+    }
+    if args.vision:
+        beside["vision_tower"] = _deployment(VisionTower).bind(args, make.vision)
+    return _deployment(serve.ingress()(Gateway)).bind(args, make.library, **stages, **beside)
 
 
 def _deployment(cls: type) -> Deployment:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from deployments.batching import batched
+from deployments.lanes import Lane
 from deployments.replica import ReportsMetrics, count_batch, refuse_if_late
 from multimodal.config import AppArgs
 from multimodal.encoders.speech import window_of
@@ -32,6 +33,7 @@ class AudioEncoder(ReportsMetrics):
     def __init__(self, args: AppArgs, make: Callable[[AppArgs], AudioBackend]) -> None:
         self._backend = make(args)
         self._part_windows = args.audio.part_windows
+        self._lane = Lane()
         self._transcribe = batched(
             self._transcribe_batch, size=args.audio.batch_windows, wait_s=args.audio.batch_wait_s
         )
@@ -41,10 +43,11 @@ class AudioEncoder(ReportsMetrics):
     ) -> Transcript | SpeechPlan:
         """The transcript of a short recording, empty where nobody speaks; where speech is in a long one."""
         refuse_if_late(ctx)
-        plan = await asyncio.to_thread(self._backend.plan, audio, hints)
+        async with self._lane(ctx):
+            plan = await asyncio.to_thread(self._backend.plan, audio, hints)
         if len(plan.windows) > self._part_windows:
             return plan
-        return join(plan, await self._transcribe_all(audio, plan.windows, hints))
+        return join(plan, await self._transcribe_all(ctx, audio, plan.windows, hints))
 
     async def transcribe_part(
         self, ctx: RequestContext, audio: Audio, windows: Sequence[Spans], hints: SpeechHints
@@ -52,12 +55,19 @@ class AudioEncoder(ReportsMetrics):
         """The transcript of some windows of a long recording."""
         refuse_if_late(ctx)
         plan = SpeechPlan(windows=tuple(windows), language="", duration_s=audio.duration_s)
-        return join(plan, await self._transcribe_all(audio, windows, hints))
+        return join(plan, await self._transcribe_all(ctx, audio, windows, hints))
 
     async def _transcribe_all(
-        self, audio: Audio, windows: Sequence[Spans], hints: SpeechHints
+        self, ctx: RequestContext, audio: Audio, windows: Sequence[Spans], hints: SpeechHints
     ) -> list[Transcript]:
-        return await asyncio.gather(*(self._transcribe(window_of(audio, spans, hints)) for spans in windows))
+        return await asyncio.gather(*(self._transcribe_one(ctx, audio, spans, hints) for spans in windows))
+
+    async def _transcribe_one(
+        self, ctx: RequestContext, audio: Audio, spans: Spans, hints: SpeechHints
+    ) -> Transcript:
+        """Windows take seconds: in the background each waits for its own turn."""
+        async with self._lane(ctx):
+            return await self._transcribe(window_of(audio, spans, hints))
 
     async def _transcribe_batch(self, batch: list[SpeechWindow]) -> list[Transcript]:
         count_batch(self, MediaKind.AUDIO, len(batch))

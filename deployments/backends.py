@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from multimodal.config import AppArgs, home
 from multimodal.errors import ConfigError
+from multimodal.library.files import Library
+from multimodal.retrieval.store import SegmentStore
 from multimodal.stages import (
     AudioBackend,
     GeneratorBackend,
@@ -21,11 +23,28 @@ from multimodal.stages import (
 )
 
 
+def make_library(args: AppArgs) -> Library:
+    """Uploaded files: their bytes and what is known of them."""
+    from multimodal.library.shelf import open_library
+
+    return open_library(args, home())
+
+
 def make_loader(args: AppArgs) -> LoaderBackend:
     """Decoder processes."""
     from multimodal.media.pool import DecoderPool
+    from multimodal.media.stored import StoredLoader
+    from multimodal.storage import ContentStore
 
-    return DecoderPool(args.limits, args.loader)
+    pool = DecoderPool(args.limits, args.loader, stored=args.library.limits)
+    return StoredLoader(pool, ContentStore(args.library.storage_url, home()).read_all)
+
+
+def make_store(args: AppArgs) -> SegmentStore:
+    """The index of segments."""
+    from multimodal.retrieval.opening import open_store
+
+    return open_store(args, home())
 
 
 def make_text(args: AppArgs) -> TextBackend:
@@ -85,6 +104,8 @@ def make_generator(args: AppArgs) -> GeneratorBackend:
 class Backends:
     """One factory for each deployment that has a model or processes of its own."""
 
+    library: Callable[[AppArgs], Library] = make_library
+    store: Callable[[AppArgs], SegmentStore] = make_store
     loader: Callable[[AppArgs], LoaderBackend] = make_loader
     text: Callable[[AppArgs], TextBackend] = make_text
     image: Callable[[AppArgs], ImageBackend] = make_image

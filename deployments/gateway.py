@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 
 from fastapi import FastAPI
 
 from deployments.batching import in_replica
-from deployments.graph import Graph, Handle
+from deployments.graph import Graph, Handle, Handles
 from deployments.replica import ReportsMetrics, replica_name
 from multimodal.api.app import create_app
 from multimodal.api.metrics import Metrics
 from multimodal.config import AppArgs
+from multimodal.library.files import Library
 from multimodal.pipeline import Assistant
 from multimodal.serving.checks import check_exposure
 
@@ -21,35 +23,14 @@ class Gateway(ReportsMetrics):
     """The OpenAI API over the graph. The ingress deployment: Serve calls `__serve_build_asgi_app__`."""
 
     def __init__(
-        self,
-        args: AppArgs,
-        *,
-        media_loader: Handle,
-        text_encoder: Handle,
-        image_encoder: Handle,
-        audio_encoder: Handle,
-        video_encoder: Handle,
-        reader: Handle,
-        generator: Handle,
-        vision_tower: Handle | None = None,
+        self, args: AppArgs, make_library: Callable[[AppArgs], Library], **deployments: Handle
     ) -> None:
         if in_replica():
             # Plain `serve run` has not checked it: HAProxy would hide the callers' addresses.
             check_exposure("127.0.0.1", args, os.environ)
             _log_to_stderr()
         self._args = args
-        graph = Graph(
-            media_loader=media_loader,
-            text_encoder=text_encoder,
-            image_encoder=image_encoder,
-            audio_encoder=audio_encoder,
-            video_encoder=video_encoder,
-            reader=reader,
-            generator=generator,
-            vision_tower=vision_tower,
-            args=args,
-        )
-        self._assistant = Assistant(graph, args)
+        self._assistant = Assistant(Graph(Handles(**deployments), args), args, make_library(args))
         self._metrics = Metrics()
 
     def __serve_build_asgi_app__(self) -> FastAPI:

@@ -11,9 +11,9 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from typing import Generic, TypeAlias, TypeVar, cast
 
 import ray
@@ -24,11 +24,14 @@ from ray.serve.handle import DeploymentHandle, DeploymentResponse, DeploymentRes
 from ray.serve.schema import DeploymentStatusOverview
 
 from deployments.batching import in_replica
+from deployments.lanes import in_background
 from multimodal.config import AppArgs
 from multimodal.errors import DeadlineExceeded, LostMedia, MultimodalError, Overloaded, StageUnavailable
+from multimodal.retrieval.types import Found, Search, Segment
 from multimodal.stages import Sound
 from multimodal.types import (
     Deferred,
+    DocumentFeatures,
     GenerateRequest,
     GenerationStep,
     ImageFeatures,
@@ -122,13 +125,31 @@ class Call(Generic[T]):
         self._stage = handle.deployment_name
 
     def __call__(self, ctx: RequestContext, *args: object) -> Pending[T]:
-        """Call it; arguments that are on their way travel by reference."""
-        deadline_s = min(ctx.deadline_s, time.time() + self._timeout_s)
+        """Call it; arguments that are on their way travel by reference.
+
+        Work in the background has until its own deadline: it gives way to live requests, for how long
+        nobody knows.
+        """
+        deadline_s = ctx.deadline_s
+        if not in_background(ctx):
+            deadline_s = min(deadline_s, time.time() + self._timeout_s)
         try:
             response = self._handle.remote(replace(ctx, deadline_s=deadline_s), *map(_reference, args))
         except Exception as error:
             raise translate(error, self._stage) from None
         return Pending(cast("DeploymentResponse[T]", response), self._stage, deadline_s)
+
+
+class IndexCalls:
+    """Retriever's methods."""
+
+    def __init__(self, retriever: Handle, timeout_s: float) -> None:
+        self.store = Call[None](retriever, "store_segments", timeout_s)
+        self.forget = Call[None](retriever, "forget_files", timeout_s)
+        self.search = Call[Found](retriever, "search", timeout_s)
+        self.segments_of = Call[Sequence[Segment]](retriever, "segments_of", timeout_s)
+        self.look_alikes = Call[Sequence[Sequence[tuple[Segment, int]]]](retriever, "look_alikes", timeout_s)
+        self.indexed_files = Call[Mapping[str, Sequence[str]]](retriever, "indexed_files", timeout_s)
 
 
 class AudioCalls:
@@ -159,35 +180,52 @@ class AudioCalls:
                 result.abandon()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Handles:
+    """Of the deployments behind the Gateway. Those of a profile without them are None."""
+
+    media_loader: Handle
+    text_encoder: Handle
+    image_encoder: Handle
+    audio_encoder: Handle
+    video_encoder: Handle
+    document_encoder: Handle
+    reader: Handle
+    retriever: Handle
+    generator: Handle | None = None
+    vision_tower: Handle | None = None
+    ingestor: Handle | None = None
+
+    def all(self) -> list[Handle]:
+        """Those there are."""
+        found = (getattr(self, one.name) for one in fields(self))
+        return [handle for handle in found if handle is not None]
+
+
 class Graph(AudioCalls):
     """Implements `multimodal.stages.Stages`."""
 
-    def __init__(
-        self,
-        *,
-        media_loader: Handle,
-        text_encoder: Handle,
-        image_encoder: Handle,
-        audio_encoder: Handle,
-        video_encoder: Handle,
-        reader: Handle,
-        generator: Handle,
-        vision_tower: Handle | None,
-        args: AppArgs,
-    ) -> None:
-        super().__init__(audio_encoder, args)
-        self._load = Call[Media](media_loader, "load", args.loader.timeout_s)
-        self._encode_text = Call[TextEmbeddings](text_encoder, "encode", args.text.timeout_s)
-        self._encode_image = Call[ImageFeatures](image_encoder, "encode", args.image.timeout_s)
-        self._watch = Call[VideoFeatures](video_encoder, "watch", args.video.timeout_s)
-        self._read = Call[ImageText](reader, "read", args.reader.timeout_s)
+    def __init__(self, handles: Handles, args: AppArgs) -> None:
+        super().__init__(handles.audio_encoder, args)
+        self._load = Call[Media](handles.media_loader, "load", args.loader.timeout_s)
+        self._encode_text = Call[TextEmbeddings](handles.text_encoder, "encode", args.text.timeout_s)
+        self._encode_image = Call[ImageFeatures](handles.image_encoder, "encode", args.image.timeout_s)
+        self._watch = Call[VideoFeatures](handles.video_encoder, "watch", args.video.timeout_s)
+        self._read_document = Call[DocumentFeatures](
+            handles.document_encoder, "read", args.document.timeout_s
+        )
+        self._read = Call[ImageText](handles.reader, "read", args.reader.timeout_s)
+        self._index = IndexCalls(handles.retriever, args.retriever.timeout_s)
         self._see = None
-        if vision_tower is not None and args.vision is not None:
-            self._see = Call[Visual](vision_tower, "see", args.vision.timeout_s)
+        if handles.vision_tower is not None and args.vision is not None:
+            self._see = Call[Visual](handles.vision_tower, "see", args.vision.timeout_s)
         self._generate_timeout_s = args.generator.timeout_s
-        self._generator = generator.options(method_name="generate", stream=True, _by_reference=True)
-        handles = [media_loader, text_encoder, image_encoder, audio_encoder, video_encoder, reader, generator]
-        self._handles = handles if vision_tower is None else [*handles, vision_tower]
+        self._generator = None
+        if handles.generator is not None:
+            self._generator = handles.generator.options(
+                method_name="generate", stream=True, _by_reference=True
+            )
+        self._handles = handles.all()
         self._monitor = StateMonitor([handle.deployment_name for handle in self._handles])
         self._waiters = ThreadPoolExecutor(WAITERS, thread_name_prefix="arrival")
 
@@ -204,6 +242,31 @@ class Graph(AudioCalls):
         self, ctx: RequestContext, video: Deferred[Media], hints: SpeechHints
     ) -> Deferred[VideoFeatures]:
         return self._watch(ctx, video, hints)
+
+    def read_document(self, ctx: RequestContext, document: Deferred[Media]) -> Deferred[DocumentFeatures]:
+        return self._read_document(ctx, document)
+
+    def store_segments(self, ctx: RequestContext, segments: Sequence[Segment]) -> Deferred[None]:
+        return self._index.store(ctx, tuple(segments))
+
+    def forget_files(self, ctx: RequestContext, file_ids: Collection[str]) -> Deferred[None]:
+        return self._index.forget(ctx, tuple(file_ids))
+
+    def search(self, ctx: RequestContext, search: Search) -> Deferred[Found]:
+        return self._index.search(ctx, search)
+
+    def segments_of(
+        self, ctx: RequestContext, file_id: str, with_vectors: bool
+    ) -> Deferred[Sequence[Segment]]:
+        return self._index.segments_of(ctx, file_id, with_vectors)
+
+    def look_alikes(
+        self, ctx: RequestContext, perceptual_hashes: Sequence[int]
+    ) -> Deferred[Sequence[Sequence[tuple[Segment, int]]]]:
+        return self._index.look_alikes(ctx, tuple(perceptual_hashes))
+
+    def indexed_files(self, ctx: RequestContext) -> Deferred[Mapping[str, Sequence[str]]]:
+        return self._index.indexed_files(ctx)
 
     async def arrival(self, result: Deferred[object]) -> None:
         if isinstance(result, Pending) and in_replica():
@@ -232,13 +295,16 @@ class Graph(AudioCalls):
     async def generate(
         self, ctx: RequestContext, request: GenerateRequest, visuals: Sequence[Deferred[Visual]]
     ) -> AsyncGenerator[GenerationStep, None]:
-        name = self._generator.deployment_name
+        generator = self._generator
+        if generator is None:
+            raise StageUnavailable("This part of the graph has no generator.")
+        name = generator.deployment_name
         if await self._monitor.is_down(name):
             raise StageUnavailable.restarting(name)
         try:
             steps = cast(
                 "DeploymentResponseGenerator[GenerationStep]",
-                self._generator.remote(ctx, request, *map(_reference, visuals)),
+                generator.remote(ctx, request, *map(_reference, visuals)),
             )
         except Exception as error:
             raise translate(error, name) from None
@@ -248,7 +314,7 @@ class Graph(AudioCalls):
             while True:
                 # The engine ends at the deadline itself; this is for when it does not answer at all.
                 async with asyncio.timeout(deadline_s + GRACE_S - time.time()) as limit:
-                    step = await (anext(steps, None) if begun else self._first_step(steps))
+                    step = await (anext(steps, None) if begun else self._first_step(steps, name))
                 if step is None:
                     return
                 begun = True
@@ -263,12 +329,13 @@ class Graph(AudioCalls):
             # Does nothing once the stream has ended; before, it aborts the request in the engine.
             _abandon(steps)
 
-    async def _first_step(self, steps: DeploymentResponseGenerator[GenerationStep]) -> GenerationStep | None:
+    async def _first_step(
+        self, steps: DeploymentResponseGenerator[GenerationStep], name: str
+    ) -> GenerationStep | None:
         """A call that finds no replica waits for one to start, for minutes. Callers are told before.
 
         Raises StageUnavailable.
         """
-        name = self._generator.deployment_name
         step = asyncio.ensure_future(anext(steps, None))
         try:
             while not (await asyncio.wait([step], timeout=LOOK_AGAIN_S))[0]:

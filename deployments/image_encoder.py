@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from deployments.batching import batched
+from deployments.lanes import Lane
 from deployments.replica import ReportsMetrics, count_batch, refuse_if_late
 from multimodal.config import AppArgs
 from multimodal.stages import ImageBackend
@@ -17,6 +18,7 @@ class ImageEncoder(ReportsMetrics):
 
     def __init__(self, args: AppArgs, make: Callable[[AppArgs], ImageBackend]) -> None:
         self._backend = make(args)
+        self._lane = Lane()
         self._encode = batched(
             self._encode_batch, size=args.image.batch_items, wait_s=args.image.batch_wait_s
         )
@@ -24,7 +26,8 @@ class ImageEncoder(ReportsMetrics):
     async def encode(self, ctx: RequestContext, image: Image) -> ImageFeatures:
         """Features of one picture."""
         refuse_if_late(ctx)
-        return await self._encode(image)
+        async with self._lane(ctx):
+            return await self._encode(image)
 
     async def _encode_batch(self, batch: list[Image]) -> list[ImageFeatures]:
         count_batch(self, MediaKind.IMAGE, len(batch))

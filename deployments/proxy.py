@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from starlette.middleware import Middleware
 
+from deployments.flow import bound_proxy
+from multimodal.api.file_pieces import PiecewiseDownloads
 from multimodal.api.proxied import ProxyEnvelope
 
 
 def layers() -> list[Middleware]:
-    """From the inside out."""
-    return [Middleware(ProxyEnvelope)]
+    """From the inside out. The proxy takes requests after this call."""
+    bound_proxy()
+    return [Middleware(PiecewiseDownloads), Middleware(ProxyEnvelope)]

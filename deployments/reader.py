@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from deployments.batching import batched
+from deployments.lanes import Lane
 from deployments.replica import ReportsMetrics, count_batch, refuse_if_late
 from multimodal.config import AppArgs
 from multimodal.stages import ReaderBackend
@@ -17,12 +18,14 @@ class Reader(ReportsMetrics):
 
     def __init__(self, args: AppArgs, make: Callable[[AppArgs], ReaderBackend]) -> None:
         self._backend = make(args)
+        self._lane = Lane()
         self._read = batched(self._read_batch, size=args.reader.batch_items, wait_s=args.reader.batch_wait_s)
 
     async def read(self, ctx: RequestContext, image: Image) -> ImageText:
         """The lines of text in one picture."""
         refuse_if_late(ctx)
-        return await self._read(image)
+        async with self._lane(ctx):
+            return await self._read(image)
 
     async def _read_batch(self, batch: list[Image]) -> list[ImageText]:
         count_batch(self, MediaKind.IMAGE, len(batch))

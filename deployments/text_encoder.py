@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deployments.batching import batched
+from deployments.lanes import Lane
 from deployments.replica import TEXT, ReportsMetrics, count_batch, refuse_if_late
 from multimodal.config import AppArgs
 from multimodal.errors import InvalidRequest
@@ -35,6 +36,7 @@ class TextEncoder(ReportsMetrics):
     def __init__(self, args: AppArgs, make: Callable[[AppArgs], TextBackend]) -> None:
         self._backend = make(args)
         self._limit_tokens = args.text.max_tokens
+        self._lane = Lane()
         self._encode = batched(
             self._encode_batch, size=args.text.batch_tokens, wait_s=args.text.batch_wait_s, cost=padded_tokens
         )
@@ -42,8 +44,9 @@ class TextEncoder(ReportsMetrics):
     async def encode(self, ctx: RequestContext, texts: Sequence[str]) -> TextEmbeddings:
         """One row for each text, in order. Raises InvalidRequest for a text that is too long."""
         refuse_if_late(ctx)
-        sentences = await asyncio.to_thread(self._measure, texts)
-        rows = await asyncio.gather(*map(self._encode, sentences))
+        async with self._lane(ctx):
+            sentences = await asyncio.to_thread(self._measure, texts)
+            rows = await asyncio.gather(*map(self._encode, sentences))
         return TextEmbeddings(
             vectors=np.concatenate([row.vectors for row in rows]), tokens=sum(row.tokens for row in rows)
         )

@@ -5,10 +5,12 @@ from __future__ import annotations
 from functools import partial
 
 from deployments.graph import AudioCalls, Call, Handle
+from deployments.lanes import Few, in_background
 from deployments.replica import ReportsMetrics, count_batch, refuse_if_late
 from multimodal.config import AppArgs
 from multimodal.encoders.video import understand
 from multimodal.hearing import hear, transcript_of
+from multimodal.library.background import PatientEars
 from multimodal.types import (
     Audio,
     Image,
@@ -38,6 +40,7 @@ class VideoEncoder(ReportsMetrics):
         self._read = Call[ImageText](reader, "read", args.reader.timeout_s)
         self._ears = AudioCalls(audio_encoder, args)
         self._part_windows = args.audio.part_windows
+        self._few = Few()
 
     async def watch(self, ctx: RequestContext, video: Video, hints: SpeechHints) -> VideoFeatures:
         """What is seen and heard in a video; `hints` are on its speech."""
@@ -53,10 +56,13 @@ class VideoEncoder(ReportsMetrics):
         )
 
     async def _on_image(self, ctx: RequestContext, frame: Image) -> ImageFeatures:
-        return await self._encode_image(ctx, frame)
+        async with self._few(ctx):
+            return await self._encode_image(ctx, frame)
 
     async def _on_text(self, ctx: RequestContext, frame: Image) -> ImageText:
-        return await self._read(ctx, frame)
+        async with self._few(ctx):
+            return await self._read(ctx, frame)
 
     async def _on_sound(self, hints: SpeechHints, ctx: RequestContext, audio: Audio) -> Transcript:
-        return await transcript_of(hear(self._ears, ctx, audio, hints, self._part_windows))
+        ears = PatientEars(self._ears) if in_background(ctx) else self._ears
+        return await transcript_of(hear(ears, ctx, audio, hints, self._part_windows))

@@ -102,6 +102,44 @@ def serve(
     raise typer.Exit(launcher.serve(plan, view, on_ready=on_ready))
 
 
+@app.command()
+def ingest(
+    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, readable=True)],
+    url: Annotated[str, typer.Option(help="Address of the server.")] = "http://127.0.0.1:8000",
+    concurrency: Annotated[
+        int, typer.Option(min=1, max=32, help="Files that are sent at the same time.")
+    ] = 4,
+    metadata: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="For all files; searches can filter by it. Numbers, true and false are read as such.",
+        ),
+    ] = None,
+    purpose: Annotated[str, typer.Option(help="OpenAI's word for what files are for.")] = "user_data",
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Wait until everything can be searched.")
+    ] = True,
+) -> None:
+    """Upload everything in a folder, and wait until it can be searched.
+
+    Files that the server has already, with the same name and bytes, are not sent again: after Ctrl-C, or when
+    something failed, the same command goes on. Hidden files, and links that lead out of the folder, are left
+    out. The API key is taken from MULTIMODAL_API_KEY. Exit code 1: something failed.
+    """
+    from multimodal.client import command
+    from multimodal.client.ingest import Options
+
+    options = Options(
+        purpose=purpose,
+        metadata=command.parse_metadata(metadata or []),
+        concurrency=concurrency,
+        wait=wait,
+    )
+    key = os.environ.get("MULTIMODAL_API_KEY")
+    raise typer.Exit(command.ingest(folder, url, key, options, Console()))
+
+
 def main() -> None:
     """Entry point. What the operator must change is said in one sentence, with exit code 2."""
     try:

@@ -1,7 +1,8 @@
 """Texts and media as vectors of one space, and pictures told apart with words.
 
 The space is that of TextEncoder's sentences. Pictures lie in it where ImageEncoder's tower was trained for it
-(`ImageArgs.space`), videos where their scenes lie, and recordings where what is said in them lies.
+(`ImageArgs.space`), videos where their scenes lie, recordings where what is said in them lies, and documents
+where their text lies.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from multimodal.stages import Stages
 from multimodal.types import (
     Classification,
     ClassifyRequest,
+    DocumentFeatures,
     Embeddings,
     Emit,
     ImageFeatures,
@@ -30,14 +32,14 @@ from multimodal.types import (
     Transcript,
     VideoFeatures,
 )
-from multimodal.understanding import Medium, together, within
+from multimodal.understanding import Features, Medium, together, within
 
 Vector = NDArray[np.float32]
 """(dimensions,), unit length."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
+class Encoded:
     """What became of some inputs."""
 
     vectors: NDArray[np.float32]
@@ -45,6 +47,10 @@ class _Found:
     tokens: int = 0
     logit_scale: float = 1.0
     """Of pictures and videos: see `ImageFeatures`."""
+
+
+SEEN = (MediaKind.IMAGE, MediaKind.VIDEO)
+"""Media whose vectors are those of ImageEncoder's tower; those of the others are TextEncoder's."""
 
 
 class Embedder:
@@ -57,15 +63,16 @@ class Embedder:
     async def embed(self, ctx: RequestContext, inputs: Sequence[str | MediaSource], emit: Emit) -> Embeddings:
         """One unit vector for each input, in order; all are worked on at the same time.
 
-        Raises InvalidRequest for a text that is too long, a recording in which nobody speaks, and pictures
-        and videos where the server cannot compare them with texts; what the stages raise; DeadlineExceeded.
+        Raises InvalidRequest for a text that is too long, a recording in which nobody speaks, a document
+        without text, and pictures and videos where the server cannot compare them with texts; what the stages
+        raise; DeadlineExceeded.
         The first failure ends the rest. Errors name the input: "input.3".
         """
         media = {at: one for at, one in enumerate(inputs) if isinstance(one, MediaSource)}
         texts = {at: one for at, one in enumerate(inputs) if isinstance(one, str)}
         sources = list(media.values())
         self._check_space(sources)
-        work = [self._medium(ctx, source, emit) for source in sources]
+        work = [self.medium(ctx, source, emit) for source in sources]
         if texts:
             work.append(self._texts(ctx, list(texts.values()), [f"input.{at}" for at in texts]))
         found = await together(work)
@@ -80,11 +87,14 @@ class Embedder:
         Scores are softmax(logit_scale * cosine). Raises what `embed` raises; errors name the medium by its
         own param, and labels as "labels.3".
         """
-        self._check_space([request.source])
+        source = request.source
+        if not isinstance(source, MediaSource):
+            raise TypeError("the file is to be found first")
+        self._check_space([source])
         sentences = [request.template.replace("{}", label) for label in request.labels]
         places = [f"labels.{at}" for at in range(len(sentences))]
-        found = await together([self._medium(ctx, request.source, emit), self._texts(ctx, sentences, places)])
-        _check_dimensions(found, [request.source])
+        found = await together([self.medium(ctx, source, emit), self._texts(ctx, sentences, places)])
+        _check_dimensions(found, [source])
         medium, labels = found
         similarities = labels.vectors.astype(np.float64) @ medium.vectors[0]
         scores = softmax(medium.logit_scale * similarities)
@@ -95,35 +105,28 @@ class Embedder:
         results.sort(key=lambda one: one.score, reverse=True)
         return Classification(results=tuple(results), tokens=labels.tokens)
 
-    def _check_space(self, sources: Iterable[MediaSource]) -> None:
-        """Raises InvalidRequest before anything is decoded."""
-        seen = next((source for source in sources if source.kind is not MediaKind.AUDIO), None)
-        if seen is not None and self._args.image.space == "own":
-            raise _apart(seen.param)
-
-    async def _texts(self, ctx: RequestContext, texts: Sequence[str], places: Sequence[str]) -> _Found:
-        try:
-            found = await within(ctx, self._stages.embed_text(ctx, texts))
-        except InvalidRequest as error:
-            error.param = _place(error.param, places)
-            raise
-        return _Found(vectors=found.vectors, tokens=found.tokens)
-
-    async def _medium(self, ctx: RequestContext, source: MediaSource, emit: Emit) -> _Found:
-        """One row."""
+    async def medium(self, ctx: RequestContext, source: MediaSource, emit: Emit) -> Encoded:
+        """The vector of one medium, in the space of its kind: one row. Raises what `embed` raises; errors
+        name the medium."""
         features = await Medium(self._stages, self._args, ctx, source, emit).features()
-        if isinstance(features, Transcript):
-            return await self._speech(ctx, features, source.param)
-        if isinstance(features, VideoFeatures):
-            return _video(features, source.param)
-        return _picture(features, source.param)
+        return await self.vector_of(ctx, features, source.param)
 
-    async def _speech(self, ctx: RequestContext, transcript: Transcript, param: str) -> _Found:
-        sentences = [text for segment in transcript.segments if (text := segment.text.strip())]
-        if not sentences:
-            raise InvalidRequest(
-                "Nobody speaks in this recording, so it has no vector. Send one with speech.", param=param
-            )
+    async def vector_of(self, ctx: RequestContext, features: Features, param: str) -> Encoded:
+        """The vector of a medium that has been encoded: one row. Raises what `medium` raises."""
+        if isinstance(features, Transcript):
+            return await self._speech(ctx, features, param)
+        if isinstance(features, DocumentFeatures):
+            return await self._document(ctx, features, param)
+        if isinstance(features, VideoFeatures):
+            return _video(features, param)
+        return _picture(features, param)
+
+    async def long_text(self, ctx: RequestContext, sentences: Sequence[str], param: str) -> Encoded:
+        """The vector of a text of any length, in one row: the mean of its pieces, by their tokens, where the
+        model cannot read it at once. It is cut between sentences where there are several.
+
+        Raises what the stages raise, with `param`, and DeadlineExceeded.
+        """
         try:
             pieces = await self._pieces(ctx, sentences)
         except MultimodalError as error:
@@ -132,7 +135,37 @@ class Embedder:
         tokens = [piece.tokens for piece in pieces]
         vectors = np.concatenate([piece.vectors for piece in pieces])
         vector = vectors[0] if len(vectors) == 1 else mean_direction(vectors, tokens)
-        return _Found(vectors=vector[None], tokens=sum(tokens))
+        return Encoded(vectors=vector[None], tokens=sum(tokens))
+
+    def _check_space(self, sources: Iterable[MediaSource]) -> None:
+        """Raises InvalidRequest before anything is decoded."""
+        seen = next((source for source in sources if source.kind in SEEN), None)
+        if seen is not None and self._args.image.space == "own":
+            raise apart(seen.param)
+
+    async def _texts(self, ctx: RequestContext, texts: Sequence[str], places: Sequence[str]) -> Encoded:
+        try:
+            found = await within(ctx, self._stages.embed_text(ctx, texts))
+        except InvalidRequest as error:
+            error.param = _place(error.param, places)
+            raise
+        return Encoded(vectors=found.vectors, tokens=found.tokens)
+
+    async def _speech(self, ctx: RequestContext, transcript: Transcript, param: str) -> Encoded:
+        sentences = [text for segment in transcript.segments if (text := segment.text.strip())]
+        if not sentences:
+            raise InvalidRequest(
+                "Nobody speaks in this recording, so it has no vector. Send one with speech.", param=param
+            )
+        return await self.long_text(ctx, sentences, param)
+
+    async def _document(self, ctx: RequestContext, document: DocumentFeatures, param: str) -> Encoded:
+        chunks = [text for page in document.pages for chunk in page.chunks if (text := chunk.text.strip())]
+        if not chunks:
+            raise InvalidRequest(
+                "There is no text in this document, so it has no vector. Send one with text.", param=param
+            )
+        return await self.long_text(ctx, chunks, param)
 
     async def _pieces(self, ctx: RequestContext, sentences: Sequence[str]) -> list[TextEmbeddings]:
         """The text in one piece where the model reads it all, else in halves, and so on. Each is one row."""
@@ -162,7 +195,7 @@ def _halves(sentences: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
     return [text[:middle]], [text[middle:]]
 
 
-def _picture(image: ImageFeatures, param: str) -> _Found:
+def _picture(image: ImageFeatures, param: str) -> Encoded:
     """Raises InvalidRequest where the server has no image tower."""
     if image.vector is None or image.logit_scale is None:
         raise InvalidRequest(
@@ -170,17 +203,17 @@ def _picture(image: ImageFeatures, param: str) -> _Found:
             "configure one (image.model).",
             param=param,
         )
-    return _Found(vectors=image.vector[None], logit_scale=image.logit_scale)
+    return Encoded(vectors=image.vector[None], logit_scale=image.logit_scale)
 
 
-def _video(video: VideoFeatures, param: str) -> _Found:
+def _video(video: VideoFeatures, param: str) -> Encoded:
     """Each scene counts as often as frames of it were sampled."""
     if not video.scenes:
         raise InvalidMedia("No frame of this video could be looked at. Send another one.", param=param)
     scenes = [_picture(scene.image, param) for scene in video.scenes]
     vectors = np.concatenate([scene.vectors for scene in scenes])
     vector = mean_direction(vectors, [len(scene.times_s) for scene in video.scenes])
-    return _Found(vectors=vector[None], logit_scale=scenes[0].logit_scale)
+    return Encoded(vectors=vector[None], logit_scale=scenes[0].logit_scale)
 
 
 def mean_direction(vectors: NDArray[np.float32], weights: Sequence[float]) -> Vector:
@@ -199,13 +232,14 @@ def _place(param: str | None, places: Sequence[str]) -> str | None:
     return places[int(index)] if index.isdecimal() and int(index) < len(places) else param
 
 
-def _check_dimensions(found: Iterable[_Found], sources: Iterable[MediaSource]) -> None:
+def _check_dimensions(found: Iterable[Encoded], sources: Iterable[MediaSource]) -> None:
     """Raises InvalidRequest where a tower is configured as one of the unified space and cannot be."""
     if len({one.vectors.shape[1] for one in found}) > 1:
-        raise _apart(next(source.param for source in sources if source.kind is not MediaKind.AUDIO))
+        raise apart(next(source.param for source in sources if source.kind in SEEN))
 
 
-def _apart(param: str) -> InvalidRequest:
+def apart(param: str) -> InvalidRequest:
+    """The error for what cannot be compared."""
     return InvalidRequest(
         "On this server pictures and texts have vectors of different spaces, which cannot be compared. Its "
         "operator must configure an image tower trained into the space of the text model (image.model, "

@@ -10,12 +10,18 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import replace
-from typing import Generic, TypeVar
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar, cast
 
 from multimodal.config import AppArgs
+from multimodal.deadlines import allowing
 from multimodal.embedding import Embedder
-from multimodal.errors import MultimodalError
+from multimodal.errors import InvalidMedia, InvalidRequest, MultimodalError
+from multimodal.generation.sources import NOTHING, Source, in_prompt, of_media, source_of
+from multimodal.library.desk import LibraryDesk
+from multimodal.library.files import FileLibrary
+from multimodal.library.records import Retrieval, SearchResult
+from multimodal.retrieval.types import SegmentPart
 from multimodal.stages import Stages
 from multimodal.types import (
     AnalysisEvent,
@@ -27,11 +33,13 @@ from multimodal.types import (
     Deferred,
     Embeddings,
     Emit,
+    FileReference,
     GenerateRequest,
     GenerationStep,
     ImageFeatures,
     InputMessage,
     MediaKind,
+    MediaPart,
     MediaSkipped,
     MediaSource,
     OnMediaError,
@@ -42,7 +50,9 @@ from multimodal.types import (
     StageEvent,
     StageState,
     TextPart,
+    Transcript,
     TranscriptPart,
+    VideoFeatures,
     Visual,
 )
 from multimodal.understanding import Features, Medium, Understood, together
@@ -50,8 +60,8 @@ from multimodal.understanding import Features, Medium, Understood, together
 E = TypeVar("E")
 T = TypeVar("T")
 
-GENERATE = "generate"
-"""The last stage of a request, as events and metrics name it."""
+RETRIEVE, GENERATE = "retrieve", "generate"
+"""The last stages of a request, as events and metrics name them."""
 
 
 class _Events(Generic[E]):
@@ -71,25 +81,53 @@ class _Events(Generic[E]):
             yield event
 
 
+@dataclass(slots=True, kw_only=True)
+class _Ready:
+    """A chat whose answer can be generated."""
+
+    ctx: RequestContext
+    prompt: GenerateRequest
+    visuals: Sequence[Deferred[Visual]]
+    sources: Sequence[Source] | None
+    """None: nothing was looked for, or it was said already."""
+
+
 class Assistant:
     """Answers requests with the stages of the graph."""
 
-    def __init__(self, stages: Stages, args: AppArgs) -> None:
+    def __init__(self, stages: Stages, args: AppArgs, files: FileLibrary) -> None:
         self._stages = stages
         self._args = args
         self._embedder = Embedder(stages, args)
+        self._desk = LibraryDesk(stages, args, files)
 
-    async def embed(self, ctx: RequestContext, inputs: Sequence[str | MediaSource], emit: Emit) -> Embeddings:
+    @property
+    def library(self) -> LibraryDesk:
+        """Uploaded files and search."""
+        return self._desk
+
+    async def embed(
+        self, ctx: RequestContext, inputs: Sequence[str | MediaSource | FileReference], emit: Emit
+    ) -> Embeddings:
         """One unit vector for each input, in order. `emit` is told of the stages of the media.
 
-        Raises what `Embedder.embed` raises.
+        Raises what `Embedder.embed` raises, FileUnknown and UnsupportedMedia.
         """
-        ctx = self._allowing(ctx, [one for one in inputs if isinstance(one, MediaSource)])
-        return await self._embedder.embed(ctx, inputs, emit)
+        found = await together(self._found(ctx, one) for one in inputs)
+        ctx = allowing(ctx, [one for one in found if isinstance(one, MediaSource)], self._args)
+        return await self._embedder.embed(ctx, found, emit)
 
     async def classify(self, ctx: RequestContext, request: ClassifyRequest, emit: Emit) -> Classification:
-        """How well each label fits a picture or a video. Raises what `Embedder.classify` raises."""
-        return await self._embedder.classify(self._allowing(ctx, [request.source]), request, emit)
+        """How well each label fits a picture or a video.
+
+        Raises what `Embedder.classify` raises, FileUnknown, and InvalidMedia for a file of another kind.
+        """
+        source = await self._source(ctx, request.source)
+        if source.kind not in (MediaKind.IMAGE, MediaKind.VIDEO):
+            raise InvalidMedia("Only pictures and videos can be classified. Name one.", param=source.param)
+        return await self._embedder.classify(
+            allowing(ctx, [source], self._args), replace(request, source=source), emit
+        )
 
     async def states(self) -> Mapping[str, StageState]:
         """State of every deployment by name."""
@@ -99,22 +137,30 @@ class Assistant:
         """Metrics in Prometheus' text format, by deployment and replica, current."""
         return await self._stages.metrics()
 
-    async def chat(self, ctx: RequestContext, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
-        """Stream what happens: stages, media that were skipped, then the answer.
+    async def chat(
+        self, ctx: RequestContext, request: ChatRequest, retrieval: Retrieval | None = None
+    ) -> AsyncGenerator[ChatEvent, None]:
+        """Stream what happens: stages, media that were skipped, then the answer; with `retrieval`, also what
+        it stands on.
 
         Closing the iterator aborts all that is still running. Raises the error of the first medium that
         fails, unless the request says to skip such media.
         """
-        ctx = self._allowing(ctx, _sources(request))
         events: _Events[ChatEvent] = _Events()
-        work = asyncio.ensure_future(self._understand_all(ctx, request, events))
+        work = asyncio.ensure_future(self._prepare(ctx, request, retrieval, events))
         async with aclosing(_until_done(work, events)) as happening:
             async for event in happening:
                 yield event
-        prompt, visuals = _prompt(request, await work)
-        async with aclosing(self._generate(ctx, prompt, visuals)) as steps:
+        ready = await work
+        async with aclosing(self._generate(ready.ctx, ready.prompt, ready.visuals)) as steps:
             async for step in steps:
-                yield step
+                if isinstance(step, GenerationStep) and ready.sources is not None:
+                    # The first step, and with it what did not fit into the prompt.
+                    sources, ready.sources = ready.sources, None
+                    yield replace(step, shortened=of_media(step.shortened))
+                    yield in_prompt(sources, step.shortened)
+                else:
+                    yield step
 
     async def analyze(
         self, ctx: RequestContext, request: AnalysisRequest
@@ -124,22 +170,21 @@ class Assistant:
 
         Closing the iterator aborts all that is still running. Raises the error of the medium.
         """
-        ctx = self._allowing(ctx, [request.source])
+        source = await self._source(ctx, request.source)
+        ctx = allowing(ctx, [source], self._args)
         events: _Events[AnalysisEvent] = _Events()
-        medium = Medium(self._stages, self._args, ctx, request.source, events.put, request.hints)
+        medium = Medium(self._stages, self._args, ctx, source, events.put, request.hints)
         work = asyncio.ensure_future(_known(medium, request.question))
         async with aclosing(_until_done(work, events)) as happening:
             async for event in happening:
                 yield event
         features, understood = await work
-        if not isinstance(features, ImageFeatures):
+        if isinstance(features, Transcript | VideoFeatures):
             yield features
         if request.question is None or understood is None:
             return
-        asked = ChatRequest(
-            messages=(_question(request.source, request.question),), sampling=request.sampling
-        )
-        prompt, visuals = _prompt(asked, {request.source.param: understood})
+        asked = ChatRequest(messages=(_question(source, request.question),), sampling=request.sampling)
+        prompt, visuals = _prompt(asked, {source.param: understood})
         async with aclosing(self._generate(ctx, prompt, visuals)) as steps:
             async for step in steps:
                 yield step
@@ -154,14 +199,100 @@ class Assistant:
                 yield step
         yield StageEvent(stage=GENERATE, seconds=time.perf_counter() - entered_s)
 
-    def _allowing(self, ctx: RequestContext, sources: Sequence[MediaSource]) -> RequestContext:
-        """With more time for sound and video, by an upper estimate of how long they play."""
-        limits = self._args.limits
-        longest_s = {MediaKind.AUDIO: limits.audio_s, MediaKind.VIDEO: limits.video_s, MediaKind.IMAGE: 0.0}
-        media_s = sum(
-            min(longest_s[source.kind], len(source.data) / SPEECH_BYTES_PER_S) for source in sources
+    async def _source(self, ctx: RequestContext, source: MediaSource | FileReference) -> MediaSource:
+        return source if isinstance(source, MediaSource) else await self._desk.source(ctx, source)
+
+    async def _found(self, ctx: RequestContext, one: str | MediaSource | FileReference) -> str | MediaSource:
+        return one if isinstance(one, str) else await self._source(ctx, one)
+
+    async def _prepare(
+        self,
+        ctx: RequestContext,
+        request: ChatRequest,
+        retrieval: Retrieval | None,
+        events: _Events[ChatEvent],
+    ) -> _Ready:
+        """Everything before generation."""
+        if retrieval is not None:
+            retrieval = _beside(request, retrieval)
+        request = await self._with_files(ctx, request, events)
+        ctx = allowing(ctx, _sources(request), self._args)
+        understood = await self._understand_all(ctx, request, events)
+        sources = None
+        if retrieval is not None:
+            sources = await self._retrieve(ctx, request, retrieval, understood, events)
+        prompt, visuals = _prompt(request, understood, sources)
+        return _Ready(ctx=ctx, prompt=prompt, visuals=visuals, sources=sources)
+
+    async def _with_files(
+        self, ctx: RequestContext, request: ChatRequest, events: _Events[ChatEvent]
+    ) -> ChatRequest:
+        """The request with uploaded files in the place of their ids."""
+
+        async def found(part: TextPart | MediaSource | FileReference) -> TextPart | MediaSource | None:
+            if isinstance(part, TextPart):
+                return part
+            try:
+                return await self._source(ctx, part)
+            except InvalidRequest as error:
+                if request.on_media_error is OnMediaError.FAIL:
+                    raise
+                events.put(MediaSkipped(param=part.param, code=error.code, message=error.message))
+                return None
+
+        messages = []
+        for message in request.messages:
+            parts = await together(found(part) for part in message.parts)
+            messages.append(replace(message, parts=tuple(part for part in parts if part is not None)))
+        return replace(request, messages=tuple(messages))
+
+    async def _retrieve(
+        self,
+        ctx: RequestContext,
+        request: ChatRequest,
+        retrieval: Retrieval,
+        understood: Mapping[str, Understood],
+        events: _Events[ChatEvent],
+    ) -> list[Source]:
+        """What the library has on the last message: its words and its media together are the query."""
+        entered_s = time.perf_counter()
+        events.put(StageEvent(stage=RETRIEVE))
+        last = request.messages[-1]
+        media = [
+            understood[part.param].features
+            for part in last.parts
+            if isinstance(part, MediaSource) and part.param in understood
+        ]
+        words = _words(last)
+        found = await self._desk.searcher.ground(ctx, words, media, retrieval)
+        sources = [
+            source_of(number, result, words, self._shown(ctx, result))
+            for number, result in enumerate(found, start=1)
+        ]
+        events.put(StageEvent(stage=RETRIEVE, seconds=time.perf_counter() - entered_s))
+        return sources
+
+    def _shown(self, ctx: RequestContext, result: SearchResult) -> Deferred[Visual] | None:
+        """A picture that was found, as the generator looks at it; nothing is encoded again."""
+        segment = result.hit.segment
+        if segment.part is not SegmentPart.PICTURE:
+            return None
+        if self._args.generator.pixels:
+            if segment.kind is not MediaKind.IMAGE:
+                return None
+            source = MediaSource(kind=MediaKind.IMAGE, data=b"", param=RETRIEVE, stored=result.file.content)
+            return cast(Deferred[Visual], self._stages.load(ctx, source))
+        if not self._stages.has_vision_tower or segment.picture is None:
+            return None
+        features = ImageFeatures(
+            sha256=segment.sha256,
+            width=segment.width or 0,
+            height=segment.height or 0,
+            colours=(),
+            vector=segment.picture,
+            logit_scale=segment.logit_scale,
         )
-        return replace(ctx, deadline_s=ctx.deadline_s + self._args.deadline.per_media_s * media_s)
+        return self._stages.see(ctx, features, ())
 
     async def _understand_all(
         self, ctx: RequestContext, request: ChatRequest, events: _Events[ChatEvent]
@@ -182,10 +313,6 @@ class Assistant:
         return {
             source.param: result for source, result in zip(sources, found, strict=True) if result is not None
         }
-
-
-SPEECH_BYTES_PER_S = 4000
-"""32 kbit/s: below what speech is usually compressed to, so the estimate of its length is an upper one."""
 
 
 async def _understand_or_skip(
@@ -218,6 +345,15 @@ async def _known(medium: Medium, question: str | None) -> tuple[Features, Unders
     return understood.features, understood
 
 
+def _beside(request: ChatRequest, retrieval: Retrieval) -> Retrieval:
+    """Files that stand in the conversation anyway are not looked into."""
+    attached = [
+        part.file_id for one in request.messages for part in one.parts if isinstance(part, FileReference)
+    ]
+    left_out = tuple(dict.fromkeys((*retrieval.filter.not_file_ids, *attached)))
+    return replace(retrieval, filter=replace(retrieval.filter, not_file_ids=left_out))
+
+
 def _sources(request: ChatRequest) -> list[MediaSource]:
     return [part for message in request.messages for part in message.parts if isinstance(part, MediaSource)]
 
@@ -231,29 +367,37 @@ def _question(source: MediaSource, question: str) -> InputMessage:
 
 
 def _prompt(
-    request: ChatRequest, understood: Mapping[str, Understood]
+    request: ChatRequest, understood: Mapping[str, Understood], sources: Sequence[Source] | None = None
 ) -> tuple[GenerateRequest, list[Deferred[Visual]]]:
-    """The conversation with every medium in its place, and the visuals in the order of their numbers."""
+    """The conversation with every medium in its place, what was found before the last words, and the visuals
+    in the order of their numbers. `sources` is None where nothing was looked for."""
     visuals: list[Deferred[Visual]] = []
 
-    def told(part: TextPart | MediaSource) -> PromptPart | None:
+    def with_visual(part: MediaPart, visual: Deferred[Visual] | None) -> MediaPart:
+        if visual is None:
+            return part
+        visuals.append(visual)
+        return replace(part, visual=len(visuals) - 1)
+
+    def told(part: TextPart | MediaSource | FileReference) -> PromptPart | None:
         if isinstance(part, TextPart):
             return part
         if (result := understood.get(part.param)) is None:
             return None
-        if result.visual is None:
-            return result.part
-        visuals.append(result.visual)
-        return replace(result.part, visual=len(visuals) - 1)
+        return with_visual(result.part, result.visual)
 
-    messages = tuple(
-        PromptMessage(
-            role=message.role,
-            parts=tuple(part for part in map(told, message.parts) if part is not None),
-        )
-        for message in request.messages
-    )
-    return GenerateRequest(messages=messages, sampling=request.sampling), visuals
+    def turn(message: InputMessage) -> PromptMessage:
+        parts = tuple(part for part in map(told, message.parts) if part is not None)
+        return PromptMessage(role=message.role, parts=parts)
+
+    *before, last = request.messages
+    messages = [turn(message) for message in before]
+    found: list[PromptPart] = []
+    if sources is not None:
+        found = [with_visual(one.part, one.visual) for one in reversed(sources)] or [NOTHING]
+    ending = turn(last)
+    messages.append(replace(ending, parts=(*found, *ending.parts)))
+    return GenerateRequest(messages=tuple(messages), sampling=request.sampling), visuals
 
 
 async def _cancel(work: asyncio.Future[T]) -> None:

@@ -530,7 +530,7 @@ class InputMessage:
     """One turn as the client sent it."""
 
     role: Role
-    parts: tuple[TextPart | MediaSource, ...]
+    parts: tuple[TextPart | MediaSource | FileReference, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -546,7 +546,7 @@ class ChatRequest:
 class AnalysisRequest:
     """One medium to be understood, and perhaps a question about it."""
 
-    source: MediaSource
+    source: MediaSource | FileReference
     """AUDIO or VIDEO."""
     hints: SpeechHints = SpeechHints()
     question: str | None = None
@@ -568,7 +568,7 @@ class Embeddings:
 class ClassifyRequest:
     """A picture or a video, and what may be in it."""
 
-    source: MediaSource
+    source: MediaSource | FileReference
     """IMAGE or VIDEO."""
     labels: tuple[str, ...]
     """Distinct, at least two."""
@@ -627,7 +627,37 @@ class MediaSkipped:
     message: str
 
 
-ChatEvent: TypeAlias = StageEvent | MediaSkipped | GenerationStep
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Citation:
+    """A segment of an uploaded file that stood in the prompt."""
+
+    number: int
+    """From 1, the most relevant first: "Source 1" in the prompt."""
+    file_id: str
+    filename: str
+    kind: MediaKind
+    segment_id: str
+    ordinal: int
+    similarity: float | None
+    """Largest cosine with the query."""
+    score: float
+    """What sources are ordered by."""
+    snippet: str
+    start_s: float | None = None
+    end_s: float | None = None
+    page: int | None = None
+    box: Box | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """What an answer that was to stand on uploaded files was given. None: nothing relevant was found."""
+
+    citations: tuple[Citation, ...]
+
+
+ChatEvent: TypeAlias = StageEvent | MediaSkipped | Sources | GenerationStep
+"""`Sources` comes once, where retrieval was asked for, between the first step and the first words."""
 
 AnalysisEvent: TypeAlias = StageEvent | TranscriptPart | Transcript | VideoFeatures | GenerationStep
 """Parts of a recording's transcript as they come, then what is known of the medium, once, then the answer."""

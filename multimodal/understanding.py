@@ -16,11 +16,12 @@ from typing import TypeAlias, TypeVar, cast
 from multimodal.config import AppArgs
 from multimodal.errors import DeadlineExceeded, LostMedia, MultimodalError
 from multimodal.generation.asked import moments_asked
-from multimodal.generation.describe import describe_audio, describe_image, describe_video
+from multimodal.generation.describe import describe_audio, describe_document, describe_image, describe_video
 from multimodal.hearing import hear, transcript_of
 from multimodal.stages import Stages
 from multimodal.types import (
     Deferred,
+    DocumentFeatures,
     Emit,
     ImageFeatures,
     Media,
@@ -38,8 +39,8 @@ from multimodal.types import (
 
 T = TypeVar("T")
 
-Features: TypeAlias = ImageFeatures | Transcript | VideoFeatures
-"""What the encoders say of a picture, a recording, a video."""
+Features: TypeAlias = ImageFeatures | Transcript | VideoFeatures | DocumentFeatures
+"""What the encoders say of a picture, a recording, a video, a document."""
 
 LOAD, ENCODE = "load", "encode"
 """Stages of a medium, as events and metrics name them."""
@@ -94,6 +95,21 @@ class Medium:
         """
         return await self._until_deadline(self._encode)
 
+    async def work_on(self, work: Callable[[Deferred[Media]], Coroutine[object, object, T]]) -> T:
+        """Load it, and do any other work with it, until the deadline.
+
+        `work` is given the medium that is being loaded; calls that it hands to `begin` are abandoned when it
+        fails. It is done again, once, where the medium is lost meanwhile.
+
+        Raises what `understand` raises.
+        """
+        return await self._until_deadline(work)
+
+    def begin(self, call: Deferred[T]) -> Deferred[T]:
+        """A call whose result nobody wants any more when the work on this medium fails."""
+        self._started.append(call)
+        return call
+
     async def _until_deadline(self, work: _Work[T]) -> T:
         try:
             async with asyncio.timeout(self._ctx.remaining_s()):
@@ -121,7 +137,7 @@ class Medium:
     async def _run(self, work: _Work[T]) -> T:
         clock = _StageClock(self._emit, self._source.param)
         clock.enter(LOAD)
-        media = self._begin(self._stages.load(self._ctx, self._source))
+        media = self.begin(self._stages.load(self._ctx, self._source))
         encoded = asyncio.ensure_future(work(media))
         arrival = asyncio.ensure_future(self._stages.arrival(media))
         try:
@@ -132,15 +148,13 @@ class Medium:
             clock.leave()
             await _end(arrival, encoded)
 
-    def _begin(self, call: Deferred[T]) -> Deferred[T]:
-        self._started.append(call)
-        return call
-
     async def _encode(self, media: Deferred[Media]) -> Features:
         if self._source.kind is MediaKind.AUDIO:
             return await self._hear(media)
         if self._source.kind is MediaKind.VIDEO:
             return await self._watch(media)
+        if self._source.kind is MediaKind.DOCUMENT:
+            return await self._read_pages(media)
         return await self._look(media)
 
     async def _describe(self, moments_s: Sequence[float], media: Deferred[Media]) -> Understood:
@@ -154,22 +168,28 @@ class Medium:
         if self._source.kind is MediaKind.VIDEO:
             video = await self._watch(media)
             if stages.has_vision_tower:
-                visual = self._begin(stages.see(ctx, video, moments_s))
+                visual = self.begin(stages.see(ctx, video, moments_s))
             return Understood(describe_video(param, video), video, visual)
+        if self._source.kind is MediaKind.DOCUMENT:
+            document = await self._read_pages(media)
+            return Understood(describe_document(param, document), document)
         features = self._look(media)
-        text = self._begin(stages.read(ctx, media))
+        text = self.begin(stages.read(ctx, media))
         # In this order, which keeps none of them waiting for long: what was lost is lost for both.
         seen = await features
         if stages.has_vision_tower:
-            visual = self._begin(stages.see(ctx, seen, ()))
+            visual = self.begin(stages.see(ctx, seen, ()))
         lines = await text
         return Understood(describe_image(param, seen, lines), seen, visual)
 
     def _look(self, media: Deferred[Media]) -> Deferred[ImageFeatures]:
-        return self._begin(self._stages.encode_image(self._ctx, media))
+        return self.begin(self._stages.encode_image(self._ctx, media))
 
     def _watch(self, media: Deferred[Media]) -> Deferred[VideoFeatures]:
-        return self._begin(self._stages.watch(self._ctx, media, self._hints))
+        return self.begin(self._stages.watch(self._ctx, media, self._hints))
+
+    def _read_pages(self, media: Deferred[Media]) -> Deferred[DocumentFeatures]:
+        return self.begin(self._stages.read_document(self._ctx, media))
 
     async def _hear(self, media: Deferred[Media]) -> Transcript:
         parts = hear(self._stages, self._ctx, media, self._hints, self._args.audio.part_windows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -13,12 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multimodal.errors import InvalidMedia, InvalidRequest, MultimodalError, StageUnavailable
+from multimodal.retrieval.types import Found, Search, Segment
 from multimodal.stages import Sound
 from multimodal.types import (
     SAMPLE_RATE_HZ,
     Audio,
+    Chunk,
     Deferred,
     Delta,
+    Document,
+    DocumentFeatures,
     GenerateRequest,
     GenerationStep,
     Image,
@@ -27,12 +31,15 @@ from multimodal.types import (
     Media,
     MediaKind,
     MediaSource,
+    Page,
+    PageFeatures,
     RequestContext,
     Scene,
     Spans,
     SpeechHints,
     SpeechPlan,
     StageState,
+    TextBlock,
     TextEmbeddings,
     TextLine,
     TextPart,
@@ -55,6 +62,9 @@ def decoded(source: MediaSource) -> Media:
         return Image(sha256=name, pixels=np.zeros((4, 6, 3), np.uint8), width=6, height=4, format="png")
     if source.kind is MediaKind.AUDIO:
         return _sound(name)
+    if source.kind is MediaKind.DOCUMENT:
+        page = Page(number=1, blocks=(TextBlock(text=name),))
+        return Document(sha256=name, format="txt", title="", pages=(page,), page_count=1)
     return Video(
         sha256=name,
         frames=np.zeros((2, 4, 6, 3), np.uint8),
@@ -164,6 +174,13 @@ def told(request: GenerateRequest) -> str:
     return " ".join(lines)
 
 
+def _returning(value: T) -> Callable[[], Awaitable[T]]:
+    async def work() -> T:
+        return value
+
+    return work
+
+
 @dataclass
 class FakeStages:
     """The graph as coroutines. `gates` hold a stage back; `failures` make it fail a number of times."""
@@ -264,6 +281,41 @@ class FakeStages:
             )
 
         return self._start("watch", watch)
+
+    def read_document(self, ctx: RequestContext, document: Deferred[Media]) -> Deferred[DocumentFeatures]:
+        async def read() -> DocumentFeatures:
+            name = (await document).sha256
+            page = PageFeatures(number=1, chunks=(Chunk(text=f"page-of-{name}", box=None),), image=None)
+            return DocumentFeatures(sha256=name, title="", pages=(page,), page_count=1)
+
+        return self._start("read_document", read)
+
+    # An index that holds nothing.
+
+    def store_segments(self, ctx: RequestContext, segments: Sequence[Segment]) -> Deferred[None]:
+        return self._start("store_segments", _returning(None))
+
+    def forget_files(self, ctx: RequestContext, file_ids: Collection[str]) -> Deferred[None]:
+        return self._start("forget_files", _returning(None))
+
+    def search(self, ctx: RequestContext, search: Search) -> Deferred[Found]:
+        return self._start("search", _returning(Found(hits=(), more=False)))
+
+    def segments_of(
+        self, ctx: RequestContext, file_id: str, with_vectors: bool
+    ) -> Deferred[Sequence[Segment]]:
+        nothing: Sequence[Segment] = ()
+        return self._start("segments_of", _returning(nothing))
+
+    def look_alikes(
+        self, ctx: RequestContext, perceptual_hashes: Sequence[int]
+    ) -> Deferred[Sequence[Sequence[tuple[Segment, int]]]]:
+        nothing: Sequence[Sequence[tuple[Segment, int]]] = [() for _ in perceptual_hashes]
+        return self._start("look_alikes", _returning(nothing))
+
+    def indexed_files(self, ctx: RequestContext) -> Deferred[Mapping[str, Sequence[str]]]:
+        nothing: Mapping[str, Sequence[str]] = {}
+        return self._start("indexed_files", _returning(nothing))
 
     def embed_text(self, ctx: RequestContext, texts: Sequence[str]) -> Deferred[TextEmbeddings]:
         self.embedded.append(tuple(texts))

@@ -17,9 +17,11 @@ from multimodal.api.chat import chat_router
 from multimodal.api.classify import classify_router
 from multimodal.api.embeddings import embeddings_router
 from multimodal.api.exchange import ExchangeMiddleware, Timer, answer_error
+from multimodal.api.files import files_router, upload_limits
 from multimodal.api.limits import BodyLimitMiddleware
 from multimodal.api.metrics import Metrics
 from multimodal.api.openapi import DocumentedApp
+from multimodal.api.search import search_router
 from multimodal.api.service import Service
 from multimodal.api.status import health_router, models_router
 from multimodal.api.surface import Surface
@@ -80,6 +82,8 @@ def create_app(
         transcriptions_router,
         transcribe_router,
         video_router,
+        files_router,
+        search_router,
         models_router,
         health_router,
     )
@@ -88,7 +92,9 @@ def create_app(
     for kind in (MultimodalError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, answer_error)
     # The last one added is the outermost.
-    app.add_middleware(BodyLimitMiddleware, limit_bytes=args.limits.body_bytes)
+    app.add_middleware(
+        BodyLimitMiddleware, limit_bytes=args.limits.body_bytes, own=upload_limits(args.library)
+    )
     app.add_middleware(AuthMiddleware, keys=keys, allowed_hosts=allowed_hosts)
     app.add_middleware(
         ExchangeMiddleware,

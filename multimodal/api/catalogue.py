@@ -24,6 +24,7 @@ CHAT = "/v1/chat/completions"
 EMBEDDINGS, CLASSIFY = "/v1/embeddings", "/v1/classify"
 TRANSCRIPTIONS, TRANSCRIBE = "/v1/audio/transcriptions", "/v1/audio/transcribe"
 ANALYZE = "/v1/video/analyze"
+SEARCH = "/v1/search"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,14 @@ from multimodal.api.disconnect import AbortOnDisconnect
 from multimodal.api.exchange import Exchange, exchange_of
 from multimodal.api.openapi import CHAT_EXAMPLES, error_responses, json_body, stream_content
 from multimodal.api.record import Record, StageLabels
-from multimodal.api.responses import AnswerMessage, ChatCompletion, ChatCompletionChunk, ChatUsage, Choice
+from multimodal.api.responses import (
+    AnswerMessage,
+    ChatCompletion,
+    ChatCompletionChunk,
+    ChatUsage,
+    Choice,
+    cited,
+)
 from multimodal.api.schemas import ChatCompletionRequest
 from multimodal.api.sse import ChunkWriter
 from multimodal.api.surface import Surface
@@ -36,7 +43,9 @@ def chat_router(surface: Surface) -> APIRouter:
     )
     async def chat(request: Request) -> Response:
         call = await read_body(
-            request, ChatCompletionRequest, ChatConverter(surface.args, surface.catalogue).convert
+            request,
+            ChatCompletionRequest,
+            ChatConverter(surface.args, surface.catalogue, surface.clock).convert,
         )
         return await ChatAnswer(surface, exchange_of(request.scope), call).respond(request)
 
@@ -56,7 +65,9 @@ class ChatAnswer:
 
     async def respond(self, request: Request) -> Response:
         """Start the service. Raises its errors, or leaves that to the stream."""
-        events = self._surface.service().chat(self._surface.context(self._exchange), self._call.request)
+        events = self._surface.service().chat(
+            self._surface.context(self._exchange), self._call.request, self._call.retrieval
+        )
         if self._call.stream:
             return self._stream(events)
         async with AbortOnDisconnect(request.receive), aclosing(events):
@@ -104,6 +115,8 @@ class ChatAnswer:
         extras: dict[str, object] = {}
         if self._record.notes:
             extras["media_notes"] = self._record.notes
+        if self._record.sources is not None:
+            extras["citations"] = cited(self._record.sources)
         if self._call.include_stages:
             extras["stages"] = self._record.stages()
         return completion.model_copy(update=extras)

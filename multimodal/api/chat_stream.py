@@ -12,7 +12,7 @@ from multimodal.api.event_stream import EventStream
 from multimodal.api.exchange import Exchange
 from multimodal.api.record import Record, StageLabels
 from multimodal.api.sse import DONE, ChunkWriter
-from multimodal.types import ChatEvent, GenerationStep, StageEvent
+from multimodal.types import ChatEvent, GenerationStep, Sources, StageEvent
 
 
 class ChatStream(EventStream[ChatEvent]):
@@ -38,11 +38,15 @@ class ChatStream(EventStream[ChatEvent]):
         self._record.see(event)
         if isinstance(event, GenerationStep):
             return self._writer.deltas(event.deltas, self._record.notes) if event.deltas else b""
+        if isinstance(event, Sources):
+            return self._writer.citations(event)
         if isinstance(event, StageEvent) and self._labels is not None:
             return self._writer.stage(event, self._labels.label(event))
         return b""
 
     def _ending(self) -> Iterator[bytes]:
+        if self._record.sources is not None:
+            yield self._writer.citations(self._record.sources)
         if self._labels is not None:
             yield self._writer.stages(self._record.stages())
         if self._include_usage and self._exchange.usage is not None:

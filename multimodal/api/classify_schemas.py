@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, Discriminator, Field, StringConstraints, Tag
 from pydantic_core import PydanticCustomError
 
-from multimodal.api.content import ImageContent, Schema, Text, VideoContent
+from multimodal.api.content import FileContent, ImageContent, Schema, Text, VideoContent
 from multimodal.api.responses import EmbeddingsUsage
 from multimodal.api.schemas import ModelName
 
@@ -39,15 +39,17 @@ def _some_and_distinct(labels: list[str]) -> list[str]:
 
 def _seen_tag(value: object) -> str | None:
     kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
-    return f"<{kind}>" if kind in ("image_url", "video_url") else None
+    return f"<{kind}>" if kind in ("image_url", "video_url", "file") else None
 
 
 SeenPart = Annotated[
-    Annotated[ImageContent, Tag("<image_url>")] | Annotated[VideoContent, Tag("<video_url>")],
+    Annotated[ImageContent, Tag("<image_url>")]
+    | Annotated[VideoContent, Tag("<video_url>")]
+    | Annotated[FileContent, Tag("<file>")],
     Discriminator(
         _seen_tag,
         custom_error_type="unknown_part_type",
-        custom_error_message="must be one content part whose type is image_url or video_url",
+        custom_error_message="must be one content part whose type is image_url, video_url or file",
     ),
 ]
 Label = Annotated[Text, StringConstraints(min_length=1)]

@@ -100,7 +100,35 @@ class VideoContent(FrameOptions):
     video_url: VideoUrl
 
 
-PART_TYPES = ("text", "image_url", "input_audio", "video_url")
+class FileData(Schema):
+    """An uploaded file by its id, or a file in the request."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {"required": ["file_id"], "properties": {"file_id": {"type": "string"}}},
+                {"required": ["file_data"], "properties": {"file_data": {"type": "string"}}},
+            ]
+        }
+    )
+
+    file_id: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = Field(
+        None, description="of an uploaded file, of any kind"
+    )
+    file_data: str | None = Field(
+        None, description="data URL or base64 of a document, a picture, a recording or a video"
+    )
+    filename: Annotated[Text, StringConstraints(max_length=1024)] | None = None
+
+
+class FileContent(FrameOptions):
+    """A file. The options are for videos."""
+
+    type: Literal["file"]
+    file: FileData
+
+
+PART_TYPES = ("text", "image_url", "input_audio", "video_url", "file")
 
 
 def _part_tag(value: object) -> str | None:
@@ -119,7 +147,8 @@ ContentPart = Annotated[
     Annotated[TextContent, Tag("<text>")]
     | Annotated[ImageContent, Tag("<image_url>")]
     | Annotated[AudioContent, Tag("<input_audio>")]
-    | Annotated[VideoContent, Tag("<video_url>")],
+    | Annotated[VideoContent, Tag("<video_url>")]
+    | Annotated[FileContent, Tag("<file>")],
     BY_TYPE,
 ]
 

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 from multimodal.api.catalogue import CHAT, Catalogue
 from multimodal.api.content import ContentPart, Message, TextContent
 from multimodal.api.media_parts import check_media_count, media_source
+from multimodal.api.retrieval_filters import segment_filter
 from multimodal.api.sampling import chat_sampling, refuse_unsupported
-from multimodal.api.schemas import ChatCompletionRequest
+from multimodal.api.schemas import ChatCompletionRequest, RetrievalOptions
 from multimodal.config import AppArgs
-from multimodal.errors import InvalidMedia, InvalidRequest, MediaTooLarge, RemoteUrlRefused
+from multimodal.errors import (
+    InvalidMedia,
+    InvalidRequest,
+    MediaTooLarge,
+    RemoteUrlRefused,
+    UnsupportedMedia,
+)
+from multimodal.library.records import Retrieval
+from multimodal.retrieval.types import SegmentFilter
 from multimodal.types import (
     ChatRequest,
+    FileReference,
     InputMessage,
     MediaSkipped,
     MediaSource,
@@ -36,6 +46,7 @@ class ChatCall:
 
     model: str
     request: ChatRequest
+    retrieval: Retrieval | None
     skipped: tuple[MediaSkipped, ...]
     """Media that are unusable at first sight, where the request says to skip such media."""
     stream: bool
@@ -46,8 +57,9 @@ class ChatCall:
 class ChatConverter:
     """Converts one request. Limits are checked before the first byte is decoded."""
 
-    def __init__(self, args: AppArgs, catalogue: Catalogue) -> None:
+    def __init__(self, args: AppArgs, catalogue: Catalogue, clock: Callable[[], float]) -> None:
         self._args = args
+        self._clock = clock
         self._catalogue = catalogue
         self._skipped: list[MediaSkipped] = []
 
@@ -66,6 +78,7 @@ class ChatConverter:
         return ChatCall(
             model=model,
             request=ChatRequest(messages=messages, sampling=sampling, on_media_error=on_media_error),
+            retrieval=retrieval_of(body.retrieval, self._args, self._clock),
             skipped=tuple(self._skipped),
             stream=bool(body.stream),
             include_usage=bool(options and options.include_usage),
@@ -96,12 +109,14 @@ class ChatConverter:
             role=_ROLES[message.role], parts=tuple(part for part in parts if part is not None)
         )
 
-    def _part(self, part: ContentPart, param: str, on_error: OnMediaError) -> TextPart | MediaSource | None:
+    def _part(
+        self, part: ContentPart, param: str, on_error: OnMediaError
+    ) -> TextPart | MediaSource | FileReference | None:
         if isinstance(part, TextContent):
             return TextPart(text=part.text)
         try:
             return media_source(part, param, self._args)
-        except (InvalidMedia, MediaTooLarge, RemoteUrlRefused) as error:
+        except (InvalidMedia, UnsupportedMedia, MediaTooLarge, RemoteUrlRefused) as error:
             if on_error is OnMediaError.FAIL:
                 raise
             self._skipped.append(MediaSkipped(param=param, code=error.code, message=error.message))
@@ -112,6 +127,24 @@ def _parts(message: Message) -> list[ContentPart]:
     return message.content if isinstance(message.content, list) else []
 
 
-def media_of(request: ChatRequest) -> Iterator[MediaSource]:
+def media_of(request: ChatRequest) -> Iterator[MediaSource | FileReference]:
     """The media of a request, in order."""
-    return (part for message in request.messages for part in message.parts if isinstance(part, MediaSource))
+    return (part for message in request.messages for part in message.parts if not isinstance(part, TextPart))
+
+
+def retrieval_of(
+    options: RetrievalOptions | None, args: AppArgs, clock: Callable[[], float]
+) -> Retrieval | None:
+    """What is asked for; None where nothing is. Raises InvalidRequest."""
+    if options is None or not options.enabled:
+        return None
+    if options.top_k is not None and options.top_k > args.search.max_top_k:
+        raise InvalidRequest(f"top_k must be at most {args.search.max_top_k}.", param="retrieval.top_k")
+    where = SegmentFilter()
+    if options.filters is not None:
+        where = segment_filter(options.filters, clock(), "retrieval.filters")
+    if options.file_ids is not None:
+        wanted = tuple(dict.fromkeys(options.file_ids))
+        known = wanted if where.file_ids is None else set(where.file_ids)
+        where = replace(where, file_ids=tuple(one for one in wanted if one in known))
+    return Retrieval(filter=where, top_k=options.top_k, min_similarity=options.score_threshold)

@@ -24,7 +24,7 @@ from multimodal.api.schemas import EmbeddingPart, EmbeddingsRequest, EmbeddingTe
 from multimodal.api.surface import Surface
 from multimodal.config import AppArgs
 from multimodal.errors import InvalidRequest
-from multimodal.types import Embeddings, MediaSource, Usage
+from multimodal.types import Embeddings, FileReference, MediaSource, Usage
 
 Row = NDArray[np.float32]
 
@@ -34,7 +34,7 @@ class EmbeddingsCall:
     """A checked embeddings request."""
 
     model: str
-    inputs: tuple[str | MediaSource, ...]
+    inputs: tuple[str | MediaSource | FileReference, ...]
     base64: bool
     dimensions: int | None
 
@@ -57,7 +57,7 @@ class EmbeddingsCall:
         )
 
 
-def _input(item: str | EmbeddingPart, param: str, args: AppArgs) -> str | MediaSource:
+def _input(item: str | EmbeddingPart, param: str, args: AppArgs) -> str | MediaSource | FileReference:
     if isinstance(item, str):
         return item
     return item.text if isinstance(item, EmbeddingTextContent) else media_source(item, param, args)

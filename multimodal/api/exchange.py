@@ -14,6 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from multimodal.api.errors import ClientDisconnected, as_error, error_response
@@ -66,8 +67,15 @@ def answer_error(request: Request, error: Exception) -> Response:
     exchange.error = as_error(error, exchange.request_id)
     response = error_response(exchange.error)
     if isinstance(error, HTTPException) and error.status_code == 405:
-        response.headers.update(error.headers or {})  # Allow
+        response.headers["allow"] = ", ".join(_methods(request))
     return response
+
+
+def _methods(request: Request) -> list[str]:
+    """What the path can be asked with: the router names the methods of one of its routes only."""
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    found = [route.methods or set() for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    return sorted(set().union(*found))
 
 
 class ExchangeMiddleware:

@@ -25,6 +25,16 @@ MAX_PARTS = 200
 MAX_TEXT_BYTES = 1024 * 1024
 """All text fields of one form together."""
 
+
+def file_too_large(limit_bytes: int) -> MediaTooLarge:
+    """What is said of a file over the limit."""
+    return MediaTooLarge(
+        f"This file may have {readable_bytes(limit_bytes)}, and it has more. "
+        "Send a smaller or more compressed one.",
+        param=FILE,
+    )
+
+
 _FIELD = re.compile(r"(?P<name>[^\[\]]+)(?:\[(?P<key>[^\[\]]*)\])?")
 
 
@@ -90,6 +100,17 @@ class Form:
         declared, _ = parse_options_header((self._file or {}).get(b"content-type"))
         return declared.decode("latin-1") or None
 
+    @property
+    def filename(self) -> str | None:
+        """Name of the file as the client gave it; never trusted."""
+        _, options = parse_options_header((self._file or {}).get(b"content-disposition"))
+        return options[b"filename"].decode("utf-8", "replace") if b"filename" in options else None
+
+    @property
+    def file_bytes(self) -> int:
+        """What came of the file so far."""
+        return self._file_bytes
+
     def values(self) -> dict[str, object]:
         """The text fields as an object. Raises InvalidRequest."""
         values: dict[str, object] = {}
@@ -137,11 +158,7 @@ class Form:
             return
         self._file_bytes += end - start
         if self._file_bytes > self._limit_bytes:
-            raise MediaTooLarge(
-                f"This file may have {readable_bytes(self._limit_bytes)}, and it has more. "
-                "Send a smaller or more compressed one.",
-                param=FILE,
-            )
+            raise file_too_large(self._limit_bytes)
         self._pieces.append(data[start:end])
         self.gathered_bytes += end - start
 

@@ -21,8 +21,10 @@ from multimodal.api.audio_schemas import (
     TranscriptPartEvent,
 )
 from multimodal.api.classify_schemas import ClassifyBody
+from multimodal.api.file_schemas import FileUpload
 from multimodal.api.responses import ChatCompletionChunk, ErrorEnvelope
 from multimodal.api.schemas import ChatCompletionRequest, EmbeddingsRequest
+from multimodal.api.search_schemas import SearchBody
 from multimodal.api.video_schemas import VideoEvent, VideoRequest, VideoUpload
 
 Examples = Mapping[str, object]
@@ -115,6 +117,29 @@ TRANSCRIBE_FORM_EXAMPLES: Examples = {
     "subtitles": {"file": SILENT_WAV.decode("ascii"), "format": "vtt"},
 }
 
+FILE_EXAMPLES: Examples = {
+    "notes": {
+        "file": "The meeting starts at nine in the blue room.",
+        "purpose": "user_data",
+        "metadata": {"project": "blue", "year": 2026},
+    },
+}
+
+_BINARY: Mapping[str, object] = {"schema": {"type": "string", "format": "binary"}}
+
+CONTENT_RESPONSES: Mapping[int | str, dict[str, object]] = {
+    200: {"description": "The whole file, of its own media type", "content": {"*/*": _BINARY}},
+    206: {
+        "description": "The part that the header Range asks for: one range of bytes",
+        "content": {"*/*": _BINARY},
+    },
+    304: {"description": "The client has it already: the header If-None-Match names its ETag"},
+}
+
+THUMBNAIL_RESPONSES: Mapping[int | str, dict[str, object]] = {
+    200: {"description": "A picture", "content": {"image/jpeg": _BINARY}},
+}
+
 _API_KEY = {
     "type": "http",
     "scheme": "bearer",
@@ -131,6 +156,8 @@ _BODIES: tuple[type[BaseModel], ...] = (
     TranscribeUpload,
     VideoRequest,
     VideoUpload,
+    FileUpload,
+    SearchBody,
 )
 _ANSWERS: tuple[type[BaseModel], ...] = (
     ErrorEnvelope,

@@ -11,10 +11,12 @@ from multimodal.api.responses import MediaNote, StageTime
 from multimodal.types import (
     AnalysisEvent,
     ChatEvent,
+    FileReference,
     GenerationStep,
     MediaSkipped,
     MediaSource,
     Shortened,
+    Sources,
     StageEvent,
 )
 
@@ -28,6 +30,8 @@ class Record:
         self, exchange: Exchange, skipped: Sequence[MediaSkipped] = (), *, metrics: Metrics, timer: Timer
     ) -> None:
         self.notes = [_skipped_note(item) for item in skipped]
+        self.sources: Sources | None = None
+        """What the answer stands on, once that is known."""
         self._exchange = exchange
         self._metrics = metrics
         self._timer = timer
@@ -41,6 +45,8 @@ class Record:
             if event.seconds is not None:
                 self._exchange.stages.append(event)
                 self._metrics.stage_s.labels(event.stage).observe(event.seconds)
+        elif isinstance(event, Sources):
+            self.sources = event
         elif isinstance(event, MediaSkipped):
             self.notes.append(_skipped_note(event))
 
@@ -71,20 +77,25 @@ class Record:
 class StageLabels:
     """Says what runs in words that can be shown: "encoding image 2/3"."""
 
-    def __init__(self, media: Iterable[MediaSource]) -> None:
-        sources = list(media)
-        totals = Counter(source.kind for source in sources)
+    def __init__(self, media: Iterable[MediaSource | FileReference]) -> None:
+        sources = [(_kind(source), source.param) for source in media]
+        totals = Counter(kind for kind, _ in sources)
         seen: Counter[str] = Counter()
         self._places: dict[str, str] = {}
-        for source in sources:
-            seen[source.kind] += 1
-            self._places[source.param] = f"{source.kind} {seen[source.kind]}/{totals[source.kind]}"
+        for kind, param in sources:
+            seen[kind] += 1
+            self._places[param] = f"{kind} {seen[kind]}/{totals[kind]}"
 
     def label(self, event: StageEvent) -> str:
         """Words for an event."""
         verb = _VERBS.get(event.stage, event.stage)
         place = self._places.get(event.param or "")
         return f"{verb} {place}" if place else verb
+
+
+def _kind(source: MediaSource | FileReference) -> str:
+    """What kind an uploaded file is of, only the library knows."""
+    return source.kind if isinstance(source, MediaSource) else "file"
 
 
 def _skipped_note(item: MediaSkipped) -> MediaNote:

@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from multimodal.types import StageState, Usage
+from multimodal.api.file_urls import content_url
+from multimodal.types import Citation, MediaKind, Sources, StageState, Usage
 
 
 class ErrorBody(BaseModel):
@@ -34,6 +35,45 @@ class MediaNote(BaseModel):
     code: str | None = Field(None, description="why it was skipped")
     kept_tokens: int | None = None
     dropped_tokens: int | None = None
+
+
+class CitedSegment(BaseModel):
+    """A segment of an uploaded file that stood in the prompt."""
+
+    number: int = Field(description="from 1, the most relevant first")
+    file_id: str
+    filename: str
+    type: MediaKind = Field(description="of the file")
+    url: str = Field(description="of the file, with the place in it")
+    similarity_score: float | None = Field(description="largest cosine with the question")
+    snippet: str
+    start_s: float | None = Field(None, description="recordings and videos: where it begins, seconds")
+    end_s: float | None = None
+    page: int | None = Field(None, description="documents: from 1")
+    box: list[float] | None = Field(
+        None, description="left, top, right, bottom as fractions of the page or the picture"
+    )
+
+
+def cited(sources: Sources) -> list[CitedSegment]:
+    """Citations in the words of the API."""
+    return [_cited(one) for one in sources.citations]
+
+
+def _cited(one: Citation) -> CitedSegment:
+    return CitedSegment(
+        number=one.number,
+        file_id=one.file_id,
+        filename=one.filename,
+        type=one.kind,
+        url=content_url(one.file_id, start_s=one.start_s, end_s=one.end_s, page=one.page),
+        similarity_score=None if one.similarity is None else round(one.similarity, 4),
+        snippet=one.snippet,
+        start_s=one.start_s,
+        end_s=one.end_s,
+        page=one.page,
+        box=None if one.box is None else [round(edge, 4) for edge in one.box],
+    )
 
 
 class StageTime(BaseModel):
@@ -86,6 +126,9 @@ class ChatCompletion(BaseModel):
     choices: list[Choice]
     usage: ChatUsage
     media_notes: list[MediaNote] | None = Field(None, description="present where there is something to note")
+    citations: list[CitedSegment] | None = Field(
+        None, description="present with retrieval: what the answer stands on; empty: nothing relevant"
+    )
     stages: list[StageTime] | None = Field(None, description="present with stream_options.include_stages")
 
 
@@ -126,6 +169,9 @@ class ChatCompletionChunk(BaseModel):
         None, description="in the last chunk, with stream_options.include_usage; null in those before"
     )
     media_notes: list[MediaNote] | None = Field(None, description="in the chunk that ends the first choice")
+    citations: list[CitedSegment] | None = Field(
+        None, description="with retrieval: before the first words, and again at the end"
+    )
     stage: StageNow | None = Field(None, description="with stream_options.include_stages")
     stages: list[StageTime] | None = Field(None, description="at the end, with stream_options.include_stages")
 

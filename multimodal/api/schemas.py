@@ -11,6 +11,7 @@ from multimodal.api.content import (
     WHOLE,
     AudioContent,
     Count,
+    FileContent,
     ImageContent,
     Message,
     Schema,
@@ -18,6 +19,7 @@ from multimodal.api.content import (
     VideoContent,
     text_or_list,
 )
+from multimodal.api.filter_schemas import MOST_FILES, FileId, Filters
 from multimodal.types import OnMediaError
 
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -85,6 +87,20 @@ class StreamOptions(Schema):
     include_stages: bool | None = Field(None, description="what runs now, and how long each stage took")
 
 
+class RetrievalOptions(Schema):
+    """An answer that stands on uploaded files."""
+
+    enabled: bool = Field(True, description="false: as if retrieval was left out")
+    top_k: Count | None = Field(None, description="segments that the answer is given at most")
+    file_ids: Annotated[list[FileId], Field(min_length=1, max_length=MOST_FILES, fail_fast=True)] | None = (
+        Field(None, description="look in these files only")
+    )
+    filters: Filters | None = Field(None, description="as in POST /v1/search")
+    score_threshold: float | None = Field(
+        None, ge=-1, le=1, description="similarity below which a segment is not relevant"
+    )
+
+
 SEED_LIMIT = 2**63
 """Seeds are signed 64-bit integers."""
 
@@ -124,6 +140,9 @@ class ChatCompletionRequest(AnswerOptions):
     stream_options: StreamOptions | None = None
     on_media_error: OnMediaErrorName | None = Field(
         None, description="skip: leave out media that cannot be used"
+    )
+    retrieval: RetrievalOptions | None = Field(
+        None, description="find segments of uploaded files, answer from them, and cite them"
     )
 
     # What `sampling.refuse_unsupported` refuses is of a wider type than the document says.
@@ -176,7 +195,8 @@ EmbeddingPart = Annotated[
     Annotated[EmbeddingTextContent, Tag("<text>")]
     | Annotated[ImageContent, Tag("<image_url>")]
     | Annotated[AudioContent, Tag("<input_audio>")]
-    | Annotated[VideoContent, Tag("<video_url>")],
+    | Annotated[VideoContent, Tag("<video_url>")]
+    | Annotated[FileContent, Tag("<file>")],
     BY_TYPE,
 ]
 EmbeddingItem = Annotated[

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Protocol
 
 from multimodal.library.files import FileLibrary, Upload
-from multimodal.library.records import FileRecord, SearchAnswer, SearchRequest
+from multimodal.library.records import FileRecord, Retrieval, SearchAnswer, SearchRequest
 from multimodal.retrieval.types import Scalar
 from multimodal.types import (
     AnalysisEvent,
@@ -17,6 +17,7 @@ from multimodal.types import (
     ClassifyRequest,
     Embeddings,
     Emit,
+    FileReference,
     MediaSource,
     RequestContext,
     StageState,
@@ -64,8 +65,11 @@ class Service(Protocol):
         """Uploaded files and search."""
         ...
 
-    def chat(self, ctx: RequestContext, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
-        """Stream what happens to a request.
+    def chat(
+        self, ctx: RequestContext, request: ChatRequest, retrieval: Retrieval | None = None
+    ) -> AsyncGenerator[ChatEvent, None]:
+        """Stream what happens to a request. With `retrieval`, what is found in uploaded files is told to the
+        generator, and one Sources says what that was.
 
         The first GenerationStep has no deltas and says that the prompt was accepted; the last has the usage.
         Errors are raised from the generator. Closing it aborts everything that runs for the request.
@@ -80,7 +84,9 @@ class Service(Protocol):
         """
         ...
 
-    async def embed(self, ctx: RequestContext, inputs: Sequence[str | MediaSource], emit: Emit) -> Embeddings:
+    async def embed(
+        self, ctx: RequestContext, inputs: Sequence[str | MediaSource | FileReference], emit: Emit
+    ) -> Embeddings:
         """One unit vector for each input, in order; `emit` is told of the stages of the media."""
         ...
 

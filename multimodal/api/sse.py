@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from pydantic import BaseModel
 
 from multimodal.api.errors import envelope
-from multimodal.api.responses import ChatUsage, MediaNote, StageTime
+from multimodal.api.responses import ChatUsage, MediaNote, StageTime, cited
 from multimodal.errors import MultimodalError
-from multimodal.types import Delta, StageEvent, Usage
+from multimodal.types import Delta, Sources, StageEvent, Usage
 
 DONE = b"data: [DONE]\n\n"
 
@@ -72,6 +72,10 @@ class ChunkWriter:
     def stage(self, event: StageEvent, label: str) -> bytes:
         """A stage was entered (seconds is null) or left."""
         return self._bare(f',"stage":{to_json(stage_fields(event, label))}')
+
+    def citations(self, sources: Sources) -> bytes:
+        """What the answer stands on; an empty list: nothing relevant was found."""
+        return self._bare(_extra("citations", cited(sources)) or ',"citations":[]')
 
     def stages(self, stages: Sequence[StageTime]) -> bytes:
         """How long every stage took."""

@@ -1,4 +1,4 @@
-"""Uploads: multipart/form-data with one file, streamed to disk as it comes."""
+"""Uploads: multipart/form-data with one file, streamed to disk, or elsewhere, as it comes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from tempfile import SpooledTemporaryFile
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from python_multipart.multipart import parse_options_header
@@ -17,7 +17,7 @@ from starlette.requests import Request
 from multimodal.api.errors import from_validation
 from multimodal.api.form import FILE, Form
 from multimodal.api.limits import DRAIN_TIMEOUT_S
-from multimodal.errors import BodyTooLarge, InvalidMedia, InvalidRequest
+from multimodal.errors import InvalidMedia, InvalidRequest
 
 M = TypeVar("M", bound=BaseModel)
 R = TypeVar("R")
@@ -29,6 +29,18 @@ WRITE_BYTES = 256 * 1024
 """How much of a file is gathered before it is written, in a thread."""
 
 
+STREAM_BYTES = 1024 * 1024
+"""The same, of a file that may be large."""
+
+
+class Sink(Protocol):
+    """Takes the bytes of a file as they come: in threads, one call at a time."""
+
+    def write(self, data: bytes, /) -> object:
+        """Append. May block, and may raise InvalidRequest."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Uploaded:
     """The file of a form."""
@@ -36,6 +48,15 @@ class Uploaded:
     data: bytes = field(repr=False)
     declared_type: str | None
     """Its Content-Type, lower case and without parameters; never trusted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Streamed:
+    """The file of a form whose bytes went elsewhere."""
+
+    filename: str | None
+    """As the client gave it; never trusted."""
+    size_bytes: int
 
 
 def is_form(request: Request) -> bool:
@@ -57,17 +78,11 @@ async def read_form(
         MediaTooLarge: the file has more than `limit_bytes`. The rest of it is not kept.
         ClientDisconnect: the client went away. And whatever `convert` raises.
     """
-    chunks = request.stream()
     with SpooledTemporaryFile(max_size=SPOOL_BYTES) as spool:
-        try:
-            form = Form(_boundary(request), frozenset(model.model_fields), limit_bytes)
-            await _receive(form, chunks, spool)
-        except InvalidRequest:
-            await _drain(chunks)
-            raise
+        form = await _received(request, model, spool, limit_bytes=limit_bytes, write_bytes=WRITE_BYTES)
 
         def finish() -> R:
-            spool.writelines(form.take())
+            _write(form, spool)
             spool.seek(0)
             body = _validated(model, form.values())
             return convert(body, _uploaded(spool.read(), form))
@@ -75,25 +90,68 @@ async def read_form(
         return await _in_thread(finish)
 
 
-def require_file(uploaded: Uploaded | None) -> Uploaded:
+async def stream_form(
+    request: Request, model: type[M], sink: Sink, *, limit_bytes: int
+) -> tuple[M, Streamed | None]:
+    """Read and parse a form whose file goes into a sink while it comes, about `STREAM_BYTES` at a time.
+
+    Raises what `read_form` raises, and whatever the sink raises; the sink may have got a part of the file.
+    """
+    form = await _received(request, model, sink, limit_bytes=limit_bytes, write_bytes=STREAM_BYTES)
+
+    def finish() -> M:
+        _write(form, sink)
+        return _validated(model, form.values())
+
+    body = await _in_thread(finish)
+    if not form.has_file:
+        return body, None
+    if not form.file_bytes:
+        raise _empty()
+    return body, Streamed(filename=form.filename, size_bytes=form.file_bytes)
+
+
+F = TypeVar("F", Uploaded, Streamed)
+
+
+def require_file(uploaded: F | None) -> F:
     """Raises InvalidRequest where a form came without its file."""
     if uploaded is None:
         raise InvalidRequest(f"{FILE} is required: send it as a file part of the form.", param=FILE)
     return uploaded
 
 
-async def _receive(form: Form, chunks: AsyncIterator[bytes], spool: SpooledTemporaryFile[bytes]) -> None:
-    """Everything but what the form still holds of the file, which may be all of it."""
-    async for chunk in chunks:
-        form.feed(chunk)
-        if form.gathered_bytes >= WRITE_BYTES:
-            await _in_thread(partial(spool.writelines, form.take()))
-    form.require_whole()
+async def _received(
+    request: Request, model: type[BaseModel], sink: Sink, *, limit_bytes: int, write_bytes: int
+) -> Form:
+    """The whole form, and in the sink all but what the form still holds of the file."""
+    chunks = request.stream()
+    try:
+        form = Form(_boundary(request), frozenset(model.model_fields), limit_bytes)
+        async for chunk in chunks:
+            form.feed(chunk)
+            if form.gathered_bytes >= write_bytes:
+                await _in_thread(partial(_write, form, sink))
+        form.require_whole()
+    except InvalidRequest:
+        await _drain(chunks)
+        raise
+    return form
+
+
+def _write(form: Form, sink: Sink) -> None:
+    data = b"".join(form.take())
+    if data:
+        sink.write(data)
+
+
+def _empty() -> InvalidMedia:
+    return InvalidMedia(f"{FILE} holds no data.", param=FILE)
 
 
 def _uploaded(data: bytes, form: Form) -> Uploaded | None:
     if form.has_file and not data:
-        raise InvalidMedia(f"{FILE} holds no data.", param=FILE)
+        raise _empty()
     return Uploaded(data=data, declared_type=form.declared_type) if form.has_file else None
 
 
@@ -125,7 +183,7 @@ async def _in_thread(work: Callable[[], R]) -> R:
 
 async def _drain(chunks: AsyncIterator[bytes]) -> None:
     """Read on for a while: most clients write all before they read the answer. See `limits`."""
-    with suppress(TimeoutError, BodyTooLarge):
+    with suppress(TimeoutError, InvalidRequest):
         async with asyncio.timeout(DRAIN_TIMEOUT_S):
             async for _ in chunks:
                 pass

@@ -8,15 +8,19 @@ read last. All wording is in the first section; it was chosen by reading the emb
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import takewhile
 
 from multimodal.generation.timeline import Said, place
 from multimodal.types import (
+    Chunk,
     ColourShare,
+    DocumentFeatures,
     ImageFeatures,
     ImageText,
     MediaKind,
     MediaPart,
+    PageFeatures,
     Scene,
     TextLine,
     Transcript,
@@ -37,6 +41,7 @@ NO_TEXT = "There is no text in the picture."
 NO_SPEECH = "The recording is silent. Nobody speaks in it."
 NO_SPEECH_IN_VIDEO = "Nobody speaks in the video."
 NO_SOUND = "The video has no sound."
+NO_TEXT_IN_DOCUMENT = "There is no text in the document."
 
 
 def _picture_line(width: int, height: int, colours: str) -> str:
@@ -74,6 +79,24 @@ def _scene_line(number: int, start_s: float, end_s: float, look: str, screen: st
 
 def _more_screen_line(number: int, quotes: str) -> str:
     return f"Scene {number} also shows {quotes}."
+
+
+def _document_line(title: str, pages: int, first: int, last: int) -> str:
+    """The whole document, and which of its pages were read where those are not all."""
+    named = f"A document with the title {title}" if title else "A document"
+    count = "1 page" if pages == 1 else f"{pages} pages"
+    if last - first + 1 == pages:
+        return f"{named} of {count}."
+    read = f"Only page {first} was read" if first == last else f"Only pages {first} to {last} were read"
+    return f"{named} of {count}. {read}."
+
+
+def _page_line(number: int, quote: str) -> str:
+    return f"Page {number} says {quote}."
+
+
+def _more_page_line(number: int, quote: str) -> str:
+    return f"Page {number} also says {quote}."
 
 
 def _look(colours: Sequence[ColourShare]) -> str:
@@ -204,3 +227,48 @@ def _scene_lines(number: int, scene: Scene, said: Sequence[str]) -> list[str]:
         _scene_line(number, scene.start_s, scene.end_s, _look(scene.image.colours), first, speech),
         *(_more_screen_line(number, quotes) for quotes in more),
     ]
+
+
+# --- documents -----------------------------------------------------------------------------------
+
+
+def describe_document(param: str, features: DocumentFeatures) -> MediaPart:
+    """A document: its title, how many pages it has, and what they say, page by page."""
+    numbers = [page.number for page in features.pages]
+    title = _quote(features.title) if features.title else ""
+    said = [line for page in features.pages for line in _page_lines(page)]
+    lines = (
+        _document_line(title, features.page_count, min(numbers, default=1), max(numbers, default=0)),
+        *(said or [NO_TEXT_IN_DOCUMENT]),
+    )
+    return MediaPart(kind=MediaKind.DOCUMENT, param=param, lines=lines)
+
+
+def _page_lines(page: PageFeatures) -> Iterator[str]:
+    worded = _page_line
+    for text in _packed(_fresh_lines(page.chunks)):
+        yield worded(page.number, _quote(text))
+        worded = _more_page_line
+
+
+def _fresh_lines(chunks: Sequence[Chunk]) -> Iterator[str]:
+    """The lines of chunks that follow each other, without the headings that they repeat."""
+    before: list[str] = []
+    for chunk in chunks:
+        lines = chunk.text.split("\n")
+        pairs = zip(before, lines, strict=False)
+        yield from lines[sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs)) :]
+        before = lines
+
+
+def _packed(lines: Iterable[str]) -> Iterator[str]:
+    """Words of lines, as many together as make one line of a prompt."""
+    packed = ""
+    for word in (word for line in lines for word in line.split()):
+        if packed and len(packed) + len(word) >= LINE_CHARACTERS:
+            yield packed
+            packed = word
+        else:
+            packed = f"{packed} {word}" if packed else word
+    if packed:
+        yield packed

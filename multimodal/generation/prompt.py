@@ -25,6 +25,7 @@ TITLES: Mapping[MediaKind, str] = {
     MediaKind.IMAGE: "Picture",
     MediaKind.AUDIO: "Recording",
     MediaKind.VIDEO: "Video",
+    MediaKind.DOCUMENT: "Document",
 }
 
 
@@ -141,10 +142,10 @@ class PromptBuilder:
             if isinstance(part, TextPart):
                 words.append(self._harmless(part.text))
                 continue
-            counts[part.kind] += 1
+            title = self._title(part, counts)
             placeholders = 0 if part.visual is None else items[part.visual]
             marker = self._style.image_placeholder * placeholders
-            block = [f"{TITLES[part.kind]} {counts[part.kind]}:", *map(self._harmless, lines[part.param])]
+            block = [f"{title}:", *map(self._harmless, lines[part.param])]
             if marker:
                 block.insert(1 + part.visual_after, marker)
             blocks.append("\n".join(block))
@@ -156,6 +157,13 @@ class PromptBuilder:
         before, _, rest = self._style.media_prompt.partition("{media}")
         between, _, after = rest.partition("{question}")
         return before + media + between + question + after
+
+    def _title(self, part: MediaPart, counts: dict[MediaKind, int]) -> str:
+        """What a medium is called; those without a name of their own are counted."""
+        if part.title is not None:
+            return self._harmless(part.title)
+        counts[part.kind] += 1
+        return f"{TITLES[part.kind]} {counts[part.kind]}"
 
     def _harmless(self, text: str) -> str:
         """Keeps what clients (and their pictures) say from being read as a control token."""

@@ -1,6 +1,6 @@
 """Uploaded files as the API and the Ingestor see them: bytes in the content store, rows in the database.
 
-CONTRACT (to be implemented): signatures below are what other modules call.
+`multimodal.library.shelf` implements them.
 """
 
 from __future__ import annotations
@@ -146,3 +146,7 @@ class IngestQueue(Protocol):
         """Delete bytes that no file refers to, and uploads that never ended, older than `orphan_s`.
         How many there were."""
         ...
+
+
+class Library(FileLibrary, IngestQueue, Protocol):
+    """Both sides of the store."""

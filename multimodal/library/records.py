@@ -114,3 +114,14 @@ class SearchAnswer:
     more: bool
     tokens: int
     """Tokens of the texts and transcripts of the query: what usage reports."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retrieval:
+    """How an answer is to stand on uploaded files."""
+
+    filter: SegmentFilter = field(default_factory=SegmentFilter)
+    top_k: int | None = None
+    """Segments at most; None: `SearchArgs.answer_top_k`."""
+    min_similarity: float | None = None
+    """None: `SearchArgs.relevance`."""

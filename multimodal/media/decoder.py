@@ -25,23 +25,25 @@ def decode(
     Args:
         source: the encoded medium.
         limits: what it may cost.
-        args: sizes after decoding, and frames of a video.
+        args: sizes after decoding, frames of a video, pages of a document.
         sha256: hex digest of the bytes, where the caller knows it already.
         on_duration: is told the seconds of a recording or a video, by its header, before decoding begins.
 
     Raises:
         InvalidMedia: damaged, cut short, or not of the part's kind.
         UnsupportedMedia: of a format or a codec without a decoder.
-        MediaTooLarge: more bytes, pixels or seconds than allowed.
-        InvalidRequest: more frames asked for than allowed.
+        MediaTooLarge: more bytes, pixels, seconds, pages or text than allowed.
+        InvalidRequest: more frames asked for than allowed, or a page that there is not.
     """
     check_bytes(len(source.data), source.kind, limits, source.param)
-    name = require_format(source.data, source.kind, source.param).name
+    name = require_format(source.data, source.kind, source.param, source.filename).name
     digest = sha256 or content_hash(source.data)
     if source.kind is MediaKind.IMAGE:
         return _image(source, name, limits, args, digest)
     if source.kind is MediaKind.AUDIO:
         return _audio(source, name, limits, digest, on_duration)
+    if source.kind is MediaKind.DOCUMENT:
+        return _document(source, name, limits, args, digest)
     return _video(source, name, limits, args, digest, on_duration)
 
 
@@ -68,6 +70,20 @@ def _image(source: MediaSource, name: str, limits: Limits, args: LoaderArgs, dig
         format_name=name,
         limits=limits,
         max_side_px=args.image_max_side_px,
+        sha256=digest,
+        param=source.param,
+    )
+
+
+def _document(source: MediaSource, name: str, limits: Limits, args: LoaderArgs, digest: str) -> Media:
+    from multimodal.media.decode_document import decode_document
+
+    return decode_document(
+        source.data,
+        format_name=name,
+        first_page=source.first_page,
+        limits=limits,
+        args=args,
         sha256=digest,
         param=source.param,
     )

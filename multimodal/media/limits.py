@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from multimodal.config import MIB, Limits
+from multimodal.config import MIB, Limits, StoredLimits
 from multimodal.errors import MediaTooLarge
-from multimodal.media.sniff import EXPECTED
+from multimodal.media.formats import EXPECTED
 from multimodal.types import MediaKind
+
+
+def limits_of_stored(limits: Limits, stored: StoredLimits) -> Limits:
+    """What holds for uploaded files: `stored`, where it says something."""
+    return limits.model_copy(update=stored.model_dump())
 
 
 def byte_limit(kind: MediaKind, limits: Limits) -> int:
@@ -14,6 +19,7 @@ def byte_limit(kind: MediaKind, limits: Limits) -> int:
         MediaKind.IMAGE: limits.image_bytes,
         MediaKind.AUDIO: limits.audio_bytes,
         MediaKind.VIDEO: limits.video_bytes,
+        MediaKind.DOCUMENT: limits.document_bytes,
     }[kind]
 
 
@@ -42,6 +48,15 @@ def too_many_pixels(limit: int, param: str) -> MediaTooLarge:
 def too_long(limit_s: float, param: str) -> MediaTooLarge:
     """The error for a recording or a video that plays longer than allowed."""
     return MediaTooLarge(f"This plays longer than the {limit_s:g} s allowed. Send a part of it.", param=param)
+
+
+def check_page_count(pages: int, limits: Limits, param: str) -> None:
+    """Raises MediaTooLarge where a document has more pages than allowed."""
+    if pages > limits.document_pages:
+        raise MediaTooLarge(
+            f"This document has more than the {limits.document_pages:,} pages allowed. Send a part of it.",
+            param=param,
+        )
 
 
 def readable_bytes(size_bytes: int) -> str:

@@ -12,11 +12,12 @@ import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from multimodal.config import Limits, LoaderArgs
+from multimodal.config import Limits, LoaderArgs, StoredLimits
 from multimodal.errors import DeadlineExceeded, InvalidMedia, MultimodalError, StageUnavailable
 from multimodal.media.decoder import content_hash
-from multimodal.media.limits import check_bytes
+from multimodal.media.limits import check_bytes, limits_of_stored
 from multimodal.media.process import WORKER_COMMAND, WorkerGone, WorkerProcess
+from multimodal.media.wire import SetupHeader
 from multimodal.types import Media, MediaKind, MediaSource, RequestContext
 
 _log = logging.getLogger(__name__)
@@ -34,11 +35,21 @@ class DecoderPool:
     Args:
         limits: what a medium may cost; also what is believed of a worker's answer.
         args: number of workers, their memory and their time.
+        stored: what an uploaded file may cost, instead of `limits`.
         command: starts a worker; tests put their own here.
     """
 
-    def __init__(self, limits: Limits, args: LoaderArgs, *, command: Sequence[str] = WORKER_COMMAND) -> None:
-        self._limits, self._args, self._command = limits, args, command
+    def __init__(
+        self,
+        limits: Limits,
+        args: LoaderArgs,
+        *,
+        stored: StoredLimits | None = None,
+        command: Sequence[str] = WORKER_COMMAND,
+    ) -> None:
+        of_stored = limits_of_stored(limits, stored or StoredLimits())
+        self._setup = SetupHeader(limits=limits, stored_limits=of_stored, args=args)
+        self._args, self._command = args, command
         self._free = asyncio.Semaphore(args.workers)
         self._idle: list[WorkerProcess] = []
         self._busy: set[WorkerProcess] = set()
@@ -60,20 +71,29 @@ class DecoderPool:
         if not self.pids:
             self.start()
 
+    def check(self, source: MediaSource) -> None:
+        """Raises MediaTooLarge where a medium has too many bytes, which need not be at hand yet."""
+        check_bytes(source.size_bytes, source.kind, self._limits_of(source), source.param)
+
     async def load(self, ctx: RequestContext, source: MediaSource) -> Media:
-        """Decode one medium.
+        """Decode one medium, whose bytes are at hand.
 
         Raises:
-            InvalidMedia: damaged, cut short, not of the part's kind, or a decoder crashed on it.
+            InvalidMedia: damaged, cut short, not of the part's kind, or a decoder crashed on it; or not the
+                bytes that were stored.
             UnsupportedMedia: of a format or a codec without a decoder.
-            MediaTooLarge: more bytes, pixels, seconds or memory than allowed.
-            InvalidRequest: more frames asked for than allowed.
+            MediaTooLarge: more bytes, pixels, seconds, pages or memory than allowed.
+            InvalidRequest: more frames asked for than allowed, or a page that there is not.
             DeadlineExceeded: no worker became free, or decoding was not done in time.
             StageUnavailable: the pool closes, or its workers cannot run.
         """
-        check_bytes(len(source.data), source.kind, self._limits, source.param)
+        self.check(source)
         until_s = asyncio.get_running_loop().time() + ctx.remaining_s()
         sha256 = await asyncio.to_thread(content_hash, source.data)
+        if source.stored is not None and source.stored.sha256 != sha256:
+            raise InvalidMedia(
+                "The stored bytes of this file are damaged. Upload it again.", param=source.param
+            )
         async with self._worker(until_s, source.param) as worker:
             await self._ready(worker, until_s, source.param)
             try:
@@ -135,7 +155,8 @@ class DecoderPool:
     async def _decode(self, worker: WorkerProcess, source: MediaSource, sha256: str, until_s: float) -> Media:
         """Decode, in a time that grows with the seconds of media and ends with the request's deadline."""
         began_s = asyncio.get_running_loop().time()
-        limit_s = self._limits.audio_s if source.kind is MediaKind.AUDIO else self._limits.video_s
+        limits = self._limits_of(source)
+        limit_s = limits.audio_s if source.kind is MediaKind.AUDIO else limits.video_s
         allowed_s = self._args.decode_timeout_s
 
         def on_duration(seconds: float) -> None:
@@ -154,6 +175,9 @@ class DecoderPool:
                 f"Decoding took longer than the {allowed_s:g} s allowed. Send a smaller or shorter one.",
                 param=source.param,
             ) from error
+
+    def _limits_of(self, source: MediaSource) -> Limits:
+        return self._setup.limits_of(source.stored is not None)
 
     def _take(self) -> WorkerProcess:
         if self._closed:
@@ -186,7 +210,7 @@ class DecoderPool:
 
     def _spawn(self) -> WorkerProcess:
         try:
-            return WorkerProcess(self._limits, self._args, self._command)
+            return WorkerProcess(self._setup, self._command)
         except OSError as error:
             raise StageUnavailable("No decoder process can be started.", retry_after_s=5) from error
 

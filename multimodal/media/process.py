@@ -13,9 +13,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import multimodal
-from multimodal.config import Limits, LoaderArgs
-from multimodal.media import wire
-from multimodal.types import Media, MediaKind, MediaSource
+from multimodal.media import payload, wire
+from multimodal.types import Media, MediaSource
 
 WORKER_COMMAND = (sys.executable, "-P", "-m", "multimodal.media.worker")
 """-P: whatever lies in the working directory is not importable."""
@@ -39,8 +38,8 @@ class WorkerProcess:
     of the event loop, not on one of a pool.
     """
 
-    def __init__(self, limits: Limits, args: LoaderArgs, command: Sequence[str] = WORKER_COMMAND) -> None:
-        self._limits, self._args = limits, args
+    def __init__(self, setup: wire.SetupHeader, command: Sequence[str] = WORKER_COMMAND) -> None:
+        self._setup = setup
         self._socket, theirs = socket.socketpair()
         self._socket.setblocking(False)
         with theirs, ExitStack() as on_failure:
@@ -72,7 +71,7 @@ class WorkerProcess:
         """
         if not self._ready:
             with self._watched():
-                await self._send(wire.frame_header(wire.SetupHeader(limits=self._limits, args=self._args)))
+                await self._send(wire.frame_header(self._setup))
                 if not isinstance(await self._reply(), wire.ReadyReply):
                     raise ValueError("a worker did not begin with ready")
             self._ready = True
@@ -100,7 +99,7 @@ class WorkerProcess:
             if isinstance(reply, wire.ErrorReply):
                 error = wire.rebuild_error(reply)
             else:
-                return await self._media(reply, source.kind, sha256)
+                return await self._media(reply, source, sha256)
         self._usable = not reply.last
         if reply.detail:
             _log.error("a decoder failed:\n%s", reply.detail)
@@ -120,11 +119,12 @@ class WorkerProcess:
         self._socket.close()
         return status
 
-    async def _media(self, reply: wire.MediaReply, kind: MediaKind, sha256: str) -> Media:
-        arrays = wire.allocate(reply, kind, self._limits, self._args)
+    async def _media(self, reply: wire.MediaReply, source: MediaSource, sha256: str) -> Media:
+        limits = self._setup.limits_of(source.stored is not None)
+        arrays = payload.allocate(reply, source.kind, limits, self._setup.args)
         for array in arrays:
             await self._receive(memoryview(array.data).cast("B"))
-        return wire.build_media(reply, arrays, sha256)
+        return payload.build_media(reply, arrays, sha256)
 
     async def _reply(self) -> wire.Reply:
         length = bytearray(wire.LENGTH.size)
@@ -171,6 +171,9 @@ def _request(source: MediaSource, sha256: str) -> bytes:
             param=source.param,
             frame_sampling=source.frame_sampling,
             max_frames=source.max_frames,
+            first_page=source.first_page,
+            filename=source.filename,
+            stored=source.stored is not None,
             sha256=sha256,
             data_bytes=len(source.data),
         )

@@ -1,24 +1,16 @@
-"""Recognise a file format from its first bytes. What the client declares is never trusted."""
+"""Recognise a file format from its first bytes. What the client declares is never trusted: only texts, which
+have no magic bytes, and office documents that begin unusually are told apart by their names."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from pathlib import PurePosixPath
 
 from multimodal.errors import InvalidMedia, UnsupportedMedia
+from multimodal.media.formats import EXPECTED, FORMATS, SUPPORTED, UNKNOWN_TYPE, MediaFormat
+from multimodal.media.texts import looks_like_text
 from multimodal.types import MediaKind
-
-IMAGE, AUDIO, VIDEO = MediaKind.IMAGE, MediaKind.AUDIO, MediaKind.VIDEO
-
-EXPECTED = {IMAGE: "a picture", AUDIO: "a sound recording", VIDEO: "a video"}
-"""How an error names what a part should hold."""
-
-SUPPORTED = {
-    IMAGE: "PNG, JPEG, WebP, GIF, BMP, TIFF",
-    AUDIO: "WAV, MP3, FLAC, Ogg, M4A, AAC, MP4, WebM",
-    VIDEO: "MP4, WebM, MOV, Matroska",
-}
 
 _ISO_BRANDS = {
     **dict.fromkeys((b"M4A ", b"M4B ", b"M4P ", b"F4A "), "m4a"),
@@ -31,68 +23,39 @@ _ISO_BRANDS = {
 _SEARCH_BYTES = 1024
 """How far into a file a text marker (SVG, HTML) is looked for."""
 
+_HEAD_BYTES = 64 * 1024
+"""How far into a file its parts and tracks, and characters that no text has, are looked for."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MediaFormat:
-    """One file format."""
-
-    name: str
-    """Goes into `format` of the decoded medium."""
-    label: str
-    """How an error names it."""
-    kinds: frozenset[MediaKind]
-    """Which parts it may stand in; empty for documents and archives."""
-    supported: bool
-
-
-def _known(name: str, label: str, *kinds: MediaKind, supported: bool = False) -> MediaFormat:
-    return MediaFormat(name=name, label=label, kinds=frozenset(kinds), supported=supported)
-
-
-_FORMATS = {
-    known.name: known
-    for known in (
-        _known("png", "a PNG picture", IMAGE, supported=True),
-        _known("jpeg", "a JPEG picture", IMAGE, supported=True),
-        _known("webp", "a WebP picture", IMAGE, supported=True),
-        _known("gif", "a GIF picture", IMAGE, supported=True),
-        _known("bmp", "a BMP picture", IMAGE, supported=True),
-        _known("tiff", "a TIFF picture", IMAGE, supported=True),
-        _known("svg", "an SVG drawing", IMAGE),
-        _known("heic", "a HEIC picture", IMAGE),
-        _known("avif", "an AVIF picture", IMAGE),
-        _known("jxl", "a JPEG XL picture", IMAGE),
-        _known("jp2", "a JPEG 2000 picture", IMAGE),
-        _known("ico", "an icon", IMAGE),
-        _known("psd", "a Photoshop picture", IMAGE),
-        _known("wav", "a WAV recording", AUDIO, supported=True),
-        _known("mp3", "an MP3 recording", AUDIO, supported=True),
-        _known("flac", "a FLAC recording", AUDIO, supported=True),
-        _known("ogg", "an Ogg recording", AUDIO, supported=True),
-        _known("m4a", "an M4A recording", AUDIO, supported=True),
-        _known("aac", "an AAC recording", AUDIO, supported=True),
-        _known("aiff", "an AIFF recording", AUDIO),
-        _known("amr", "an AMR recording", AUDIO),
-        _known("caf", "a CAF recording", AUDIO),
-        _known("au", "an AU recording", AUDIO),
-        _known("midi", "a MIDI file", AUDIO),
-        _known("mp4", "an MP4 file", VIDEO, AUDIO, supported=True),
-        _known("mov", "a QuickTime file", VIDEO, AUDIO, supported=True),
-        _known("webm", "a WebM file", VIDEO, AUDIO, supported=True),
-        _known("mkv", "a Matroska file", VIDEO, AUDIO, supported=True),
-        _known("3gp", "a 3GP file", VIDEO, AUDIO),
-        _known("avi", "an AVI video", VIDEO),
-        _known("ogv", "an Ogg video", VIDEO),
-        _known("asf", "a Windows Media file", VIDEO, AUDIO),
-        _known("flv", "a Flash video", VIDEO),
-        _known("mpeg", "an MPEG program stream", VIDEO),
-        _known("mpegts", "an MPEG transport stream", VIDEO),
-        _known("pdf", "a PDF document"),
-        _known("zip", "a ZIP archive or an office document"),
-        _known("gzip", "a gzip archive"),
-        _known("html", "an HTML page"),
-    )
+_TEXT_NAMES: Mapping[str, str] = {
+    ".md": "markdown",
+    ".markdown": "markdown",
+    ".html": "html",
+    ".htm": "html",
+    ".xhtml": "html",
+    ".csv": "csv",
+    ".tsv": "csv",
 }
+"""Texts that are more than their lines, by the end of their names."""
+
+_OFFICE_NAMES: Mapping[str, str] = {".docx": "docx", ".xlsx": "xlsx", ".pptx": "pptx"}
+
+_OFFICE_PARTS = (
+    (b"word/document", "docx"),
+    (b"xl/workbook", "xlsx"),
+    (b"ppt/presentation", "pptx"),
+)
+"""The main part of each (ECMA-376 part 1, where Office puts it), a name in the ZIP archive."""
+
+_PACKAGE_FIRST = (b"[Content_Types].xml", b"_rels/", b"docProps/", b"customXml/", b"word/", b"xl/", b"ppt/")
+"""What an office package begins with, and an archive of office documents does not."""
+
+_SOUND_TYPES: Mapping[str, str] = {
+    "mp4": "audio/mp4",
+    "mov": "audio/mp4",
+    "webm": "audio/webm",
+    "mkv": "audio/x-matroska",
+}
+"""MIME types of video containers that hold sound alone."""
 
 _PREFIXES: tuple[tuple[bytes, str], ...] = (
     (b"\x89PNG\r\n\x1a\n", "png"),
@@ -118,7 +81,8 @@ _PREFIXES: tuple[tuple[bytes, str], ...] = (
     (b"\0\0\x01\xba", "mpeg"),
     (b"\0\0\x01\xb3", "mpeg"),
     (b"%PDF-", "pdf"),
-    (b"PK\x03\x04", "zip"),
+    (b"{\\rtf", "rtf"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "ole"),
     (b"\x1f\x8b\x08", "gzip"),
 )
 
@@ -141,7 +105,8 @@ def _iso(data: bytes) -> str | None:
     box, brand = data[4:8], data[8:12]
     if box == b"ftyp":
         return _ISO_BRANDS.get(brand, "3gp" if brand.startswith((b"3gp", b"3g2")) else "mp4")
-    return "mov" if box in (b"moov", b"mdat", b"wide", b"pnot") else None
+    # Where a size is so large that it is four letters, this is a text.
+    return "mov" if box in (b"moov", b"mdat", b"wide", b"pnot") and data[0] < ord(" ") else None
 
 
 def _matroska(data: bytes) -> str | None:
@@ -191,17 +156,30 @@ def after_id3(data: bytes) -> int:
 
 
 def _transport_stream(data: bytes) -> str | None:
-    """Packets of 188 bytes, each beginning with 0x47."""
-    return "mpegts" if len(data) > 376 and data[0] == data[188] == data[376] == 0x47 else None
+    """Packets of 188 bytes, each beginning with 0x47, an upper-case G; texts have no bytes below 9."""
+    return "mpegts" if len(data) > 376 and set(data[:377:188]) == {0x47} and min(data[:188]) < 9 else None
 
 
 def _markup(data: bytes) -> str | None:
     head = data[:_SEARCH_BYTES].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    if not head.startswith(b"<"):
+    found = re.search(rb"<(svg|html|!doctype html)[\s>]", head) if head.startswith(b"<") else None
+    if found is None:
         return None
-    if re.search(rb"<svg[\s>]", head):
-        return "svg"
-    return "html" if head.startswith((b"<!doctype html", b"<html")) else None
+    return "svg" if found[1] == b"svg" else "html"
+
+
+def _archive(data: bytes) -> str | None:
+    """ZIP archives, office documents among them. An OpenDocument file and a book say first what they are."""
+    if not data.startswith(b"PK\x03\x04"):
+        return None
+    first = data[30 : 30 + int.from_bytes(data[26:28], "little")]
+    if first == b"mimetype":
+        said = data[38:][:64]
+        return "epub" if said.startswith(b"application/epub") else "odf" if b"opendocument" in said else "zip"
+    if not first.startswith(_PACKAGE_FIRST):
+        return "zip"
+    ends = (data[:_HEAD_BYTES], data[-_HEAD_BYTES:])
+    return next((name for part, name in _OFFICE_PARTS if any(part in end for end in ends)), "zip")
 
 
 _TESTS: tuple[Callable[[bytes], str | None], ...] = (
@@ -214,23 +192,58 @@ _TESTS: tuple[Callable[[bytes], str | None], ...] = (
     _tagged_sound,
     _transport_stream,
     _markup,
+    _archive,
 )
 
 
 def sniff(data: bytes) -> MediaFormat | None:
-    """The format of these bytes, or None where it is none that we know."""
+    """The format of these bytes, or None where it is none that we know. Texts have no magic bytes."""
     for prefix, name in _PREFIXES:
         if data.startswith(prefix):
-            return _FORMATS[name]
+            return FORMATS[name]
     for test in _TESTS:
         found = test(data)
         if found is not None:
-            return _FORMATS[found]
+            return FORMATS[found]
     return None
 
 
-def require_format(data: bytes, kind: MediaKind, param: str) -> MediaFormat:
-    """The format of a part's bytes.
+def sniff_document(data: bytes, filename: str) -> MediaFormat | None:
+    """The same, of a file that may also be a text. The name says which kind of text it is."""
+    ending = PurePosixPath(filename).suffix.lower()
+    found = sniff(data)
+    if found is None and data and looks_like_text(data[:_HEAD_BYTES]):
+        return FORMATS[_TEXT_NAMES.get(ending, "text")]
+    if found is FORMATS["zip"] and ending in _OFFICE_NAMES:
+        return FORMATS[_OFFICE_NAMES[ending]]
+    return found
+
+
+def recognise(head: bytes, filename: str) -> tuple[MediaKind | None, str]:
+    """What a file can be searched as, and its MIME type.
+
+    Args:
+        head: its first bytes, 64 KiB or all there are.
+        filename: tells texts apart; never trusted for more than that.
+
+    Returns (None, "application/octet-stream") for what is not decoded here.
+    """
+    found = sniff_document(head, filename)
+    if found is None or not found.supported or not found.kinds:
+        return None, UNKNOWN_TYPE
+    if found.name in _SOUND_TYPES and _holds_sound_alone(head):
+        return MediaKind.AUDIO, _SOUND_TYPES[found.name]
+    return found.kinds[0], found.media_type
+
+
+def _holds_sound_alone(head: bytes) -> bool:
+    """Whether the first bytes of a video container show tracks of sound, and none of pictures."""
+    tracks = set(re.findall(rb"hdlr.{8}(soun|vide)|\x86[\x80-\xff]([AV])_[A-Z]", head, re.DOTALL))
+    return bool(tracks) and not tracks & {(b"vide", b""), (b"", b"V")}
+
+
+def require_format(data: bytes, kind: MediaKind, param: str, filename: str | None = None) -> MediaFormat:
+    """The format of a part's bytes. The filename tells texts apart, where the part is a document.
 
     Raises:
         InvalidMedia: no bytes, of no known format, or of another kind than the part's.
@@ -239,7 +252,7 @@ def require_format(data: bytes, kind: MediaKind, param: str) -> MediaFormat:
     wanted = f"Send {EXPECTED[kind]} as one of: {SUPPORTED[kind]}."
     if not data:
         raise InvalidMedia(f"This part holds no data. {wanted}", param=param)
-    found = sniff(data)
+    found = sniff_document(data, filename or "") if kind is MediaKind.DOCUMENT else sniff(data)
     if found is None:
         raise InvalidMedia(f"These bytes are not {EXPECTED[kind]} of any known format. {wanted}", param=param)
     if kind not in found.kinds:

@@ -1,8 +1,9 @@
-"""What travels between DecoderPool and its workers: a JSON header behind its length, then raw bytes.
+"""Headers between DecoderPool and its workers: JSON behind its length. What follows them: see `payload`.
 
     request   {"kind", "param", ..., "data_bytes"}        then the encoded medium
     reply     {"status": "duration", "seconds"}           any number of times, before the last
               {"status": "image" | "audio" | "video"}     then pixels or samples, C order, native byte order
+              {"status": "document"}                      then its texts as JSON, and the pixels of its pages
               {"status": "error", "code", "message"}      nothing
 
 A worker holds a decoder that strangers feed, so the pool believes nothing that it says: each header is
@@ -12,16 +13,15 @@ checked against the limits before a byte is allocated for what follows, and noth
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Literal, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from multimodal.config import Limits, LoaderArgs
 from multimodal.errors import InvalidMedia, InvalidRequest, MediaTooLarge, MultimodalError, UnsupportedMedia
-from multimodal.types import SAMPLE_RATE_HZ, Audio, FrameSampling, Image, Media, MediaKind, MediaSource, Video
+from multimodal.media.pages import TEXT_MAX_BYTES
+from multimodal.types import FrameSampling, MediaKind, MediaSource
 
 LENGTH = struct.Struct(">I")
 """Length of a header in bytes."""
@@ -34,9 +34,9 @@ ERRORS: Mapping[str, type[MultimodalError]] = {
 }
 """The errors that a worker may report, by their code."""
 
-Array: TypeAlias = NDArray[np.uint8] | NDArray[np.float32]
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+PageSize = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)]
 FormatName = Annotated[str, Field(pattern=r"^[a-z0-9]{1,8}$")]
 
 
@@ -50,7 +50,14 @@ class SetupHeader(Header):
     """First message to a worker."""
 
     limits: Limits
+    """Of what a request brings."""
+    stored_limits: Limits
+    """Of uploaded files."""
     args: LoaderArgs
+
+    def limits_of(self, stored: bool) -> Limits:
+        """Those that hold for a medium; `stored` where it is an uploaded file."""
+        return self.stored_limits if stored else self.limits
 
 
 class RequestHeader(Header):
@@ -60,6 +67,9 @@ class RequestHeader(Header):
     param: str
     frame_sampling: FrameSampling
     max_frames: int | None
+    first_page: int
+    filename: str | None
+    stored: bool
     sha256: str
     data_bytes: int
 
@@ -71,6 +81,8 @@ class RequestHeader(Header):
             param=self.param,
             frame_sampling=self.frame_sampling,
             max_frames=self.max_frames,
+            first_page=self.first_page,
+            filename=self.filename,
         )
 
 
@@ -133,7 +145,19 @@ class VideoReply(Header):
     samples: Annotated[int, Field(ge=0)]
 
 
-MediaReply: TypeAlias = ImageReply | AudioReply | VideoReply
+class DocumentReply(Header):
+    """Pages of a document: UTF-8 JSON (`payload.Texts`) follows, then uint8 (rows, columns, 3) for each page
+    that has pixels."""
+
+    status: Literal["document"] = "document"
+    text_bytes: Annotated[int, Field(ge=1, le=TEXT_MAX_BYTES)]
+    sizes: Annotated[list[PageSize], Field(min_length=1, max_length=256)]
+    """Rows and columns of the pixels of each page; both 0 where it has none."""
+    page_count: Count
+    format: FormatName
+
+
+MediaReply: TypeAlias = ImageReply | AudioReply | VideoReply | DocumentReply
 Reply: TypeAlias = ReadyReply | DurationReply | ErrorReply | MediaReply
 
 _REPLY: TypeAdapter[Reply] = TypeAdapter(Annotated[Reply, Field(discriminator="status")])
@@ -155,85 +179,3 @@ def rebuild_error(reply: ErrorReply) -> MultimodalError:
     if reply.code not in ERRORS:
         raise ValueError("a worker reported an error that is not a worker's")
     return ERRORS[reply.code](reply.message, param=reply.param)
-
-
-def pack_media(media: Media) -> tuple[MediaReply, list[Array]]:
-    """The header for a decoded medium, and the arrays that follow it."""
-    if isinstance(media, Image):
-        rows, columns, _ = media.pixels.shape
-        picture = ImageReply(
-            rows=rows, columns=columns, width=media.width, height=media.height, format=media.format
-        )
-        return picture, [media.pixels]
-    if isinstance(media, Audio):
-        return AudioReply(samples=len(media.samples), format=media.format), [media.samples]
-    _, rows, columns, _ = media.frames.shape
-    header = VideoReply(
-        rows=rows,
-        columns=columns,
-        times_s=list(media.times_s),
-        cuts_s=list(media.cuts_s),
-        duration_s=media.duration_s,
-        width=media.width,
-        height=media.height,
-        format=media.format,
-        samples=len(media.audio.samples) if media.audio else 0,
-    )
-    return header, [media.frames, *([media.audio.samples] if media.audio else [])]
-
-
-def allocate(reply: MediaReply, kind: MediaKind, limits: Limits, args: LoaderArgs) -> list[Array]:
-    """Empty arrays for what follows a header.
-
-    Raises ValueError where the header is of another kind than asked for, or exceeds what a worker may send.
-    """
-    if reply.status != kind.value:
-        raise ValueError(f"a worker sent {reply.status} for {kind.value}")
-    if isinstance(reply, ImageReply):
-        _check_sides(reply.rows, reply.columns, args.image_max_side_px)
-        return [np.empty((reply.rows, reply.columns, 3), np.uint8)]
-    limit_s = limits.audio_s if isinstance(reply, AudioReply) else limits.video_s
-    if reply.samples > limit_s * SAMPLE_RATE_HZ:
-        raise ValueError("a worker sent more samples than allowed")
-    sound: list[Array] = [np.empty(reply.samples, np.float32)] if reply.samples else []
-    if isinstance(reply, AudioReply):
-        return sound
-    _check_sides(reply.rows, reply.columns, args.frame_max_side_px)
-    if len(reply.times_s) > args.max_frames_limit:
-        raise ValueError("a worker sent more frames than allowed")
-    return [np.empty((len(reply.times_s), reply.rows, reply.columns, 3), np.uint8), *sound]
-
-
-def build_media(reply: MediaReply, arrays: Sequence[Array], sha256: str) -> Media:
-    """The decoded medium; `arrays` are those that `allocate` made, filled."""
-    if isinstance(reply, ImageReply):
-        pixels = arrays[0].view(np.uint8)
-        return Image(
-            sha256=sha256, pixels=pixels, width=reply.width, height=reply.height, format=reply.format
-        )
-    sound = arrays[-1].view(np.float32) if reply.samples else None
-    audio = None if sound is None else _audio(sound, reply.format, sha256)
-    if isinstance(reply, AudioReply):
-        assert audio is not None
-        return audio
-    return Video(
-        sha256=sha256,
-        frames=arrays[0].view(np.uint8),
-        times_s=tuple(reply.times_s),
-        duration_s=reply.duration_s,
-        width=reply.width,
-        height=reply.height,
-        format=reply.format,
-        audio=audio,
-        cuts_s=tuple(reply.cuts_s),
-    )
-
-
-def _audio(samples: NDArray[np.float32], format_name: str, sha256: str) -> Audio:
-    duration_s = len(samples) / SAMPLE_RATE_HZ
-    return Audio(sha256=sha256, samples=samples, duration_s=duration_s, format=format_name)
-
-
-def _check_sides(rows: int, columns: int, max_side_px: int) -> None:
-    if max(rows, columns) > max_side_px:
-        raise ValueError("a worker sent larger pictures than allowed")

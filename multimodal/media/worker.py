@@ -15,9 +15,9 @@ import socket
 import sys
 import traceback
 
-from multimodal.config import Limits, LoaderArgs
+from multimodal.config import LoaderArgs
 from multimodal.errors import MediaTooLarge, MultimodalError
-from multimodal.media import wire
+from multimodal.media import payload, wire
 from multimodal.media.decoder import decode
 from multimodal.media.limits import readable_bytes
 
@@ -36,7 +36,7 @@ def main() -> None:
     confine(setup.args.worker_memory_bytes)
     _silence()
     connection.sendall(wire.frame_header(wire.ReadyReply()))
-    while _serve_one(connection, setup.limits, setup.args):
+    while _serve_one(connection, setup):
         pass
 
 
@@ -70,7 +70,7 @@ def _silence() -> None:
     os.close(null)
 
 
-def _serve_one(connection: socket.socket, limits: Limits, args: LoaderArgs) -> bool:
+def _serve_one(connection: socket.socket, setup: wire.SetupHeader) -> bool:
     """Answer one request. False: the pool has gone, or this process is of no more use."""
     header = _read_header(connection)
     if not header:
@@ -82,10 +82,11 @@ def _serve_one(connection: socket.socket, limits: Limits, args: LoaderArgs) -> b
         connection.sendall(wire.frame_header(wire.DurationReply(seconds=seconds)))
 
     try:
-        media = decode(source, limits, args, sha256=request.sha256, on_duration=on_duration)
-        reply, arrays = wire.pack_media(media)
+        limits = setup.limits_of(request.stored)
+        media = decode(source, limits, setup.args, sha256=request.sha256, on_duration=on_duration)
+        reply, arrays = payload.pack_media(media)
     except MemoryError:
-        connection.sendall(wire.frame_header(_out_of_memory(args, request.param)))
+        connection.sendall(wire.frame_header(_out_of_memory(setup.args, request.param)))
         return False
     except MultimodalError as error:
         connection.sendall(wire.frame_header(_reported(error)))

@@ -1,4 +1,4 @@
-"""What an index of segments can do. `edge` and `server` implement it; `search` is written over it.
+"""What an index of segments can do. `edge` and `server` implement it; `engine` is written over it.
 
 Methods block: Retriever calls them in threads. Any number of calls may run at the same time.
 """
@@ -40,6 +40,12 @@ class SegmentStore(Protocol):
     def lexical(self, tenant: str, weights: Mapping[int, float], where: SegmentFilter, limit: int) -> Scored:
         """The segments with the largest sparse products with these weights of terms; those without any of the
         terms are left out. See `multimodal.retrieval.lexical`."""
+        ...
+
+    def products(
+        self, tenant: str, weights: Mapping[int, float], ids: Collection[str]
+    ) -> Mapping[str, float]:
+        """The sparse products of `lexical` of those of the segments that have any of the terms."""
         ...
 
     def document_frequencies(self, tenant: str, terms: Collection[int]) -> Mapping[int, int]:

@@ -12,7 +12,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from typing import TypeAlias, TypedDict
 
-from multimodal.api.catalogue import ANALYZE, CHAT, CLASSIFY, EMBEDDINGS, TRANSCRIBE, TRANSCRIPTIONS
+from multimodal.api.catalogue import (
+    ANALYZE,
+    CHAT,
+    CLASSIFY,
+    EMBEDDINGS,
+    SEARCH,
+    TRANSCRIBE,
+    TRANSCRIPTIONS,
+)
+from multimodal.api.file_urls import FILES
 from tests import media
 from tests.e2e.conftest import MODEL
 
@@ -48,6 +57,8 @@ MAX_ANSWERS = 2
 MAX_FRAMES = 2
 MAX_MEDIA = 2
 MAX_LABELS = 4
+MAX_QUERIES = 4
+MAX_HITS = 10
 DIMENSIONS = 384
 WORDS = "the meeting starts at nine"
 
@@ -73,6 +84,10 @@ def _chat(body: Body) -> None:
     _shorten(body)
     _at_most(body, "n", MAX_ANSWERS)
     _complete_media(_parts(body["messages"]))
+    retrieval = body.get("retrieval")
+    if isinstance(retrieval, dict):
+        _at_most(retrieval, "top_k", MAX_HITS)
+        _leave_one_bound(retrieval.get("filters"))
     format = body.get("response_format")
     if isinstance(format, dict) and format["type"] == "json_schema":
         # Which schemas the grammar takes is its own affair.
@@ -92,9 +107,44 @@ def _embeddings(body: Body) -> None:
     items = body["input"]
     parts = [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
     _complete_media(parts)
+    _have_them_speak(parts)
+
+
+def _have_them_speak(parts: Iterable[Body]) -> None:
+    """Where nobody speaks there is no vector."""
     for part in parts:
-        if part["type"] == "input_audio":  # where nobody speaks there is no vector
+        if part["type"] == "input_audio":
             _set(part, "input_audio", "data", base64.b64encode(media.speech(WORDS)).decode())
+
+
+def _search(body: Body) -> None:
+    if isinstance(body["query"], list):
+        body["query"] = body["query"][:MAX_QUERIES]
+    items = body["query"] if isinstance(body["query"], list) else [body["query"]]
+    parts = [item for item in items if isinstance(item, dict)]
+    _complete_media(parts)
+    _have_them_speak(parts)
+    for part in parts:
+        weight = part.get("weight")
+        if isinstance(weight, int | float):
+            part["weight"] = abs(weight)  # something must be looked for, and equal parts must not cancel out
+    _leave_out(body, "weights")  # without similarity only words can be looked for
+    _at_most(body, "top_k", MAX_HITS)
+    _at_most(body, "offset", MAX_HITS)
+    _leave_one_bound(body.get("filters"))
+
+
+def _leave_one_bound(filters: object) -> None:
+    """No schema says that the upper bound must be above the lower one."""
+    if not isinstance(filters, dict):
+        return
+    metadata = filters.get("metadata")
+    ranges = [filters.get(name) for name in ("date", "date_range", "duration_s")]
+    ranges += metadata.values() if isinstance(metadata, dict) else []
+    for bounds in ranges:
+        if isinstance(bounds, dict):
+            given = [name for name, value in bounds.items() if value is not None]
+            _leave_out(bounds, *given[1:])
 
 
 def _classify(body: Body) -> None:
@@ -140,6 +190,10 @@ def _analyze(body: Body) -> None:
     _at_most(body, "max_frames", MAX_FRAMES)
 
 
+def _upload(body: Body) -> None:
+    body["file"] = WORDS.encode()
+
+
 _COMPLETE: Mapping[str, Callable[[Body], None]] = {
     CHAT: _chat,
     EMBEDDINGS: _embeddings,
@@ -147,6 +201,8 @@ _COMPLETE: Mapping[str, Callable[[Body], None]] = {
     TRANSCRIPTIONS: _transcription,
     TRANSCRIBE: _transcribe,
     ANALYZE: _analyze,
+    SEARCH: _search,
+    FILES: _upload,
 }
 
 
@@ -218,6 +274,14 @@ def _video_part(part: Body) -> None:
             _at_most(options, "max_frames", MAX_FRAMES)
 
 
+def _file_part(part: Body) -> None:
+    """Unknown ids stay as they are: that there is no such file is an answer that the document knows."""
+    _at_most(part, "max_frames", MAX_FRAMES)
+    file = part.get("file")
+    if isinstance(file, dict) and file.get("file_data") is not None:
+        file["file_data"] = media.data_url("image/png", media.plain("teal"))
+
+
 def _set(part: Body, field: str, name: str, value: object) -> None:
     inside = part[field]
     if not isinstance(inside, dict):
@@ -229,4 +293,5 @@ _MEDIA: Mapping[str, Callable[[Body], None]] = {
     "image_url": _picture_part,
     "input_audio": _sound_part,
     "video_url": _video_part,
+    "file": _file_part,
 }

@@ -8,6 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from multimodal import __version__, cli
+from multimodal.client import command
+from multimodal.client.ingest import Options
 from multimodal.errors import ConfigError
 from multimodal.serve_config import ServeConfig
 from multimodal.serving import launcher
@@ -42,8 +44,7 @@ def test_prints_the_version() -> None:
 
 def test_help_names_the_commands() -> None:
     _, output = _run("--help")
-    assert "serve" in output
-    assert "models" in output
+    assert all(command in output for command in ("serve", "models", "ingest"))
 
 
 def test_without_arguments_it_helps() -> None:
@@ -88,6 +89,46 @@ def test_options_win_over_variables(prepared: dict[str, object]) -> None:
 def test_says_when_the_dashboard_moves(prepared: dict[str, object]) -> None:
     assert "Port 8299 is taken: the Ray dashboard uses 8300." in _run("serve", "--dashboard-port", "8299")[1]
     assert "is taken" not in _run("serve", "--dashboard-port", "8300")[1]
+
+
+@pytest.fixture
+def ingested(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """What `ingest` is asked to do; nothing is sent."""
+    asked: dict[str, object] = {}
+
+    def ingest(folder: Path, url: str, key: str | None, options: Options, console: object) -> int:
+        asked.update(folder=folder, url=url, key=key, options=options)
+        return 1
+
+    monkeypatch.setattr(command, "ingest", ingest)
+    return asked
+
+
+def test_ingest_sends_to_this_machine_by_default(ingested: dict[str, object], tmp_path: Path) -> None:
+    assert _run("ingest", str(tmp_path), env={"MULTIMODAL_API_KEY": ""})[0] == 1
+    assert ingested["folder"] == tmp_path
+    assert (ingested["url"], ingested["key"]) == ("http://127.0.0.1:8000", "")
+    assert ingested["options"] == Options()
+
+
+def test_ingest_takes_its_options_and_the_key(ingested: dict[str, object], tmp_path: Path) -> None:
+    how = ["--url", "http://x", "--concurrency", "2", "--purpose", "vision", "--no-wait"]
+    pairs = ["--metadata", "year=2026", "--metadata", "who=me"]
+    _run("ingest", str(tmp_path), *how, *pairs, env={"MULTIMODAL_API_KEY": "secret"})
+
+    assert (ingested["url"], ingested["key"]) == ("http://x", "secret")
+    assert ingested["options"] == Options(
+        purpose="vision", metadata={"year": 2026, "who": "me"}, concurrency=2, wait=False
+    )
+
+
+@pytest.mark.parametrize("arguments", [["--concurrency", "0"], ["--concurrency", "33"]])
+def test_ingest_refuses_what_makes_no_sense(
+    ingested: dict[str, object], tmp_path: Path, arguments: list[str]
+) -> None:
+    assert _run("ingest", str(tmp_path), *arguments)[0] == 2
+    assert _run("ingest", str(tmp_path / "nothing"))[0] == 2
+    assert ingested == {}
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "http"])

@@ -35,6 +35,7 @@ from multimodal.types import (
 )
 from tests.encoder_fakes import DIMENSIONS, LOGIT_SCALE, vector_of
 from tests.fakes import FakeStages, scene
+from tests.unit.api.library_fakes import FakeFiles
 
 RED, BLUE = vector_of("red"), vector_of("blue")
 
@@ -78,7 +79,7 @@ def graph(**changes: object) -> FakeStages:
 
 
 async def embed(stages: FakeStages, *inputs: str | MediaSource, **image: object) -> Embeddings:
-    return await Assistant(stages, args(**image)).embed(context(), inputs, ignore)
+    return await Assistant(stages, args(**image), FakeFiles()).embed(context(), inputs, ignore)
 
 
 async def test_texts_and_media_come_in_their_order() -> None:
@@ -134,7 +135,7 @@ async def test_media_are_worked_on_at_the_same_time() -> None:
 
 async def test_stages_of_media_are_told() -> None:
     events: list[StageEvent | TranscriptPart] = []
-    await Assistant(graph(), args()).embed(context(), ["a text", PICTURE], events.append)
+    await Assistant(graph(), args(), FakeFiles()).embed(context(), ["a text", PICTURE], events.append)
     told = [(event.stage, event.param) for event in events if isinstance(event, StageEvent) and event.seconds]
     assert told == [("load", PICTURE.param), ("encode", PICTURE.param)]
 
@@ -211,12 +212,12 @@ async def test_lost_media_are_loaded_again_once() -> None:
 async def test_a_stage_that_never_ends_is_cut_off_at_the_deadline(stage: str) -> None:
     stages = graph(gates={stage: asyncio.Event()})
     with pytest.raises(DeadlineExceeded):
-        await Assistant(stages, args()).embed(context(0.05), ["a text", PICTURE], ignore)
+        await Assistant(stages, args(), FakeFiles()).embed(context(0.05), ["a text", PICTURE], ignore)
 
 
 async def test_the_deadline_grows_with_the_length_of_sound() -> None:
     stages, ctx = graph(), context()
-    await Assistant(stages, args()).embed(ctx, [replace(SPEECH, data=b"x" * 40_000)], ignore)
+    await Assistant(stages, args(), FakeFiles()).embed(ctx, [replace(SPEECH, data=b"x" * 40_000)], ignore)
     assert [round(seen.deadline_s - ctx.deadline_s) for seen in stages.contexts] == [10]
 
 
@@ -296,7 +297,7 @@ async def classify(
     stages: FakeStages, *labels: str, medium: MediaSource = SEEN, template: str = "{}", **image: object
 ) -> Classification:
     request = ClassifyRequest(source=medium, labels=labels, template=template)
-    return await Assistant(stages, args(**image)).classify(context(), request, ignore)
+    return await Assistant(stages, args(**image), FakeFiles()).classify(context(), request, ignore)
 
 
 async def test_the_label_that_fits_is_first() -> None:

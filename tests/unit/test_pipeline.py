@@ -42,6 +42,7 @@ from multimodal.types import (
 )
 from tests.encoder_fakes import vector_of
 from tests.fakes import FakeStages, scene, spoken, told
+from tests.unit.api.library_fakes import FakeFiles
 
 
 def context(seconds: float = 30.0) -> RequestContext:
@@ -64,7 +65,7 @@ def chat(*parts: TextPart | MediaSource, on_media_error: OnMediaError = OnMediaE
 
 
 async def run(stages: FakeStages, request: ChatRequest, ctx: RequestContext | None = None) -> list[ChatEvent]:
-    async with aclosing(Assistant(stages, AppArgs()).chat(ctx or context(), request)) as events:
+    async with aclosing(Assistant(stages, AppArgs(), FakeFiles()).chat(ctx or context(), request)) as events:
         return [event async for event in events]
 
 
@@ -138,7 +139,9 @@ async def test_the_deadline_grows_with_the_length_of_sound_but_not_beyond_the_lo
 
 async def test_closing_the_answer_stops_the_generator() -> None:
     stages = FakeStages()
-    events = Assistant(stages, AppArgs()).chat(context(), chat(TextPart(text="one two three four")))
+    events = Assistant(stages, AppArgs(), FakeFiles()).chat(
+        context(), chat(TextPart(text="one two three four"))
+    )
     async for event in events:
         if isinstance(event, GenerationStep) and event.deltas:
             break
@@ -149,7 +152,7 @@ async def test_closing_the_answer_stops_the_generator() -> None:
 
 async def test_closing_while_media_are_encoded_cancels_the_encoders() -> None:
     stages = FakeStages(gates={"read": asyncio.Event()})
-    events = Assistant(stages, AppArgs()).chat(context(), chat(PICTURE))
+    events = Assistant(stages, AppArgs(), FakeFiles()).chat(context(), chat(PICTURE))
     assert isinstance(await anext(events), StageEvent)
     while "read" not in stages.calls:
         await asyncio.sleep(0)
@@ -166,7 +169,7 @@ async def test_stages_are_announced_when_they_begin_and_timed_when_they_end() ->
 async def test_a_medium_is_being_loaded_until_it_is_there() -> None:
     gate = asyncio.Event()
     stages = FakeStages(gates={f"load {PICTURE.param}": gate})
-    events = Assistant(stages, AppArgs()).chat(context(), chat(PICTURE))
+    events = Assistant(stages, AppArgs(), FakeFiles()).chat(context(), chat(PICTURE))
     seen = [await anext(events)]
     gate.set()
     seen += [event async for event in events if isinstance(event, StageEvent)]
@@ -178,7 +181,7 @@ async def test_a_medium_is_being_loaded_until_it_is_there() -> None:
 
 
 async def analyze(stages: FakeStages, request: AnalysisRequest) -> list[AnalysisEvent]:
-    async with aclosing(Assistant(stages, AppArgs()).analyze(context(), request)) as events:
+    async with aclosing(Assistant(stages, AppArgs(), FakeFiles()).analyze(context(), request)) as events:
         return [event async for event in events if not isinstance(event, StageEvent)]
 
 
@@ -235,7 +238,7 @@ async def test_a_broken_recording_is_named() -> None:
 async def test_a_generator_with_its_own_tower_is_given_the_decoded_picture() -> None:
     stages = FakeStages()
     args = AppArgs.model_validate({"generator": {"pixels": True}, "vision": None})
-    async with aclosing(Assistant(stages, args).chat(context(), chat(PICTURE))) as events:
+    async with aclosing(Assistant(stages, args, FakeFiles()).chat(context(), chat(PICTURE))) as events:
         async for _ in events:
             pass
     assert [type(visual).__name__ for visual in stages.visuals] == ["Image"]

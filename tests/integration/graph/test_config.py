@@ -27,7 +27,10 @@ DEPLOYMENTS = {
     "ImageEncoder",
     "AudioEncoder",
     "VideoEncoder",
+    "DocumentEncoder",
     "Reader",
+    "Retriever",
+    "Ingestor",
     "Generator",
 }
 """Of every profile. VisionTower is for generators that do not look at pixels."""

@@ -14,6 +14,7 @@ import httpx
 import numpy as np
 from starlette.types import ASGIApp, Message
 
+from multimodal.library.records import Retrieval
 from multimodal.types import (
     AnalysisEvent,
     AnalysisRequest,
@@ -24,6 +25,7 @@ from multimodal.types import (
     Delta,
     Embeddings,
     Emit,
+    FileReference,
     GenerationStep,
     LabelScore,
     MediaSource,
@@ -36,6 +38,7 @@ from multimodal.types import (
     TranscriptWord,
     Usage,
 )
+from tests.unit.api.library_fakes import FakeLibrary
 
 NOW_S = 1_700_000_000.0
 MODEL = "smollm2-135m-instruct"
@@ -110,7 +113,7 @@ class FakeService:
     contexts: list[RequestContext] = field(default_factory=list)
     requests: list[ChatRequest] = field(default_factory=list)
     analyzed: list[AnalysisRequest] = field(default_factory=list)
-    inputs: list[str | MediaSource] = field(default_factory=list)
+    inputs: list[str | MediaSource | FileReference] = field(default_factory=list)
     """What was embedded."""
     classified: list[ClassifyRequest] = field(default_factory=list)
     waiting: asyncio.Event = field(default_factory=asyncio.Event)
@@ -120,10 +123,15 @@ class FakeService:
     ended_in: list[asyncio.Task[object] | None] = field(default_factory=list)
     gate: asyncio.Event | None = None
     """What vectors and classes wait for."""
+    library: FakeLibrary = field(default_factory=FakeLibrary)
+    retrievals: list[Retrieval | None] = field(default_factory=list)
 
-    async def chat(self, ctx: RequestContext, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
+    async def chat(
+        self, ctx: RequestContext, request: ChatRequest, retrieval: Retrieval | None = None
+    ) -> AsyncGenerator[ChatEvent, None]:
         self.contexts.append(ctx)
         self.requests.append(request)
+        self.retrievals.append(retrieval)
         async with aclosing(cast(AsyncGenerator[ChatEvent, None], self._play(self.script))) as events:
             async for event in events:
                 yield event
@@ -152,7 +160,9 @@ class FakeService:
             self.ended_in.append(asyncio.current_task())
             self.closed.set()
 
-    async def embed(self, ctx: RequestContext, inputs: Sequence[str | MediaSource], emit: Emit) -> Embeddings:
+    async def embed(
+        self, ctx: RequestContext, inputs: Sequence[str | MediaSource | FileReference], emit: Emit
+    ) -> Embeddings:
         self.contexts.append(ctx)
         self.inputs.extend(inputs)
         for source in inputs:
@@ -245,10 +255,12 @@ class Caller:
         client: tuple[str, int] | None = ("127.0.0.1", 50000),
         chunk_bytes: int = 1 << 20,
         pipe_breaks_after: int = 1_000_000,
+        cut: bool = False,
     ) -> None:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         self._chunks = [raw[at : at + chunk_bytes] for at in range(0, len(raw), chunk_bytes)] or [b""]
         self._pipe_breaks_after = pipe_breaks_after
+        self._cut = cut
         self._gone = asyncio.Event()
         self._news = asyncio.Event()
         self.sent: list[Message] = []
@@ -279,7 +291,11 @@ class Caller:
     async def _receive(self) -> Message:
         if self._chunks:
             self.received += 1
-            return {"type": "http.request", "body": self._chunks.pop(0), "more_body": bool(self._chunks)}
+            return {
+                "type": "http.request",
+                "body": self._chunks.pop(0),
+                "more_body": self._cut or bool(self._chunks),
+            }
         await self._gone.wait()
         return {"type": "http.disconnect"}
 
@@ -330,6 +346,8 @@ class How(TypedDict, total=False):
     """Size of the messages that the body comes in."""
     pipe_breaks_after: int
     """Messages that can be sent before the transport raises OSError."""
+    cut: bool
+    """Whether the end of the body never comes."""
 
 
 async def call(

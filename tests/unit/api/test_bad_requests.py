@@ -225,7 +225,6 @@ async def test_more_values_than_any_request_needs(service: FakeService) -> None:
     "part",
     [
         {"type": "image_embeds", "image_embeds": "AAAA"},
-        {"type": "file", "file": {"file_id": "f"}},
         {"type": "x" * 1000},
         {"type": ["text"]},
         {"text": "no type"},

@@ -24,14 +24,14 @@ from multimodal.types import (
     Sampling,
     TextPart,
 )
-from tests.unit.api.fakes import MODEL, audio_part, chat_body, image_part, text_part, video_part
+from tests.unit.api.fakes import MODEL, NOW_S, audio_part, chat_body, image_part, text_part, video_part
 
 ARGS = AppArgs()
 
 
 def _convert(body: dict[str, object]) -> ChatCall:
     schema = parse(ChatCompletionRequest, bytearray(json.dumps(body).encode()))
-    return ChatConverter(ARGS, Catalogue(ARGS)).convert(schema)
+    return ChatConverter(ARGS, Catalogue(ARGS), lambda: NOW_S).convert(schema)
 
 
 def test_parts_keep_their_order_and_place() -> None:
@@ -140,7 +140,7 @@ def test_schema_with_a_number_beyond_all_floats_is_refused() -> None:
     ).replace("77", "1e999")
     schema = parse(ChatCompletionRequest, bytearray(body.encode()))
     with pytest.raises(InvalidRequest, match="too large"):
-        ChatConverter(ARGS, Catalogue(ARGS)).convert(schema)
+        ChatConverter(ARGS, Catalogue(ARGS), lambda: NOW_S).convert(schema)
 
 
 def test_stream_options_count_without_stream_too() -> None:

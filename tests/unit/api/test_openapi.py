@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 
 from multimodal.api.responses import ChatCompletionChunk
 from multimodal.media.decode_audio import decode_audio
-from multimodal.types import Shortened, StageEvent
+from multimodal.types import Citation, MediaKind, Shortened, Sources, StageEvent
 from tests.unit.api.fakes import ACCEPTED, FakeService, call, chat_body, end, events, form_body, tokens
 
 CHAT = "/v1/chat/completions"
@@ -36,7 +36,7 @@ class Answer(BaseModel):
     """One status of an operation."""
 
     description: str
-    content: dict[str, Content]
+    content: dict[str, Content] = {}
 
 
 class Operation(BaseModel):
@@ -70,6 +70,12 @@ async def test_every_endpoint_is_described(client: httpx.AsyncClient) -> None:
         "/v1/audio/transcriptions",
         "/v1/audio/transcribe",
         "/v1/video/analyze",
+        "/v1/search",
+        "/v1/files",
+        "/v1/files/{file_id}",
+        "/v1/files/{file_id}/content",
+        "/v1/files/{file_id}/retry",
+        "/v1/files/{file_id}/thumbnails/{ordinal}",
         "/v1/models",
         "/v1/models/{model_id}",
         "/healthz",
@@ -90,8 +96,8 @@ async def test_every_answer_of_every_endpoint_has_a_type_and_a_schema(client: ht
     for methods in (await _document(client)).paths.values():
         for operation in methods.values():
             assert {"200", "4XX", "5XX"} <= set(operation.responses), operation
-            for answer in operation.responses.values():
-                assert answer.content, operation
+            for status, answer in operation.responses.items():
+                assert bool(answer.content) == (status != "304"), operation
                 assert all(content.schema_ for content in answer.content.values()), operation
             assert set(operation.responses["4XX"].content) == {"application/json"}
 
@@ -116,7 +122,8 @@ async def test_every_body_has_examples_that_match_its_schema(client: httpx.Async
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/chat/completions", "/v1/embeddings", "/v1/classify", "/v1/audio/transcribe"]
+    "path",
+    ["/v1/chat/completions", "/v1/embeddings", "/v1/classify", "/v1/audio/transcribe", "/v1/search"],
 )
 async def test_examples_work(client: httpx.AsyncClient, app: FastAPI, path: str) -> None:
     for value in await _examples(client, path, "application/json"):
@@ -136,6 +143,19 @@ async def test_examples_of_forms_work(
         assert decode_audio(file, format_name="wav", limit_s=1, sha256="", param="file").duration_s == 0.032
 
 
+async def test_the_example_of_an_upload_works(
+    client: httpx.AsyncClient, app: FastAPI, service: FakeService
+) -> None:
+    for value in await _examples(client, "/v1/files", "multipart/form-data"):
+        file = str(value.pop("file")).encode()
+        fields = {name: item if isinstance(item, str) else json.dumps(item) for name, item in value.items()}
+        body, headers = form_body(fields, file)
+        answer = await call(app, "/v1/files", body, headers=headers)
+        assert answer.status == 200
+        assert json.loads(answer.body)["metadata"] == value["metadata"]
+    assert [upload.state for upload in service.library.files.uploads] == ["added"]
+
+
 async def _examples(client: httpx.AsyncClient, path: str, kind: str) -> list[dict[str, object]]:
     body = (await _document(client)).paths[path]["post"].requestBody
     assert body is not None
@@ -143,7 +163,7 @@ async def _examples(client: httpx.AsyncClient, path: str, kind: str) -> list[dic
     return [example["value"] for example in body.content[kind].examples.values()]
 
 
-@pytest.mark.parametrize("name", ["TranscriptionRequest", "TranscribeUpload"])
+@pytest.mark.parametrize("name", ["TranscriptionRequest", "TranscribeUpload", "FileUpload"])
 async def test_forms_need_a_file(client: httpx.AsyncClient, name: str) -> None:
     schema = (await _document(client)).components.schemas[name]
 
@@ -208,6 +228,21 @@ def _body_schema(document: Document) -> Mapping[str, object]:
     return body.content["application/json"].schema_
 
 
+CITATION = Citation(
+    number=1,
+    file_id="file-1",
+    filename="talk.mp4",
+    kind=MediaKind.VIDEO,
+    segment_id="s",
+    ordinal=2,
+    similarity=0.5,
+    score=0.03,
+    snippet="churn",
+    start_s=1.5,
+    end_s=2.5,
+)
+
+
 async def test_chunks_hold_what_the_document_says_and_nothing_else(
     app: FastAPI, service: FakeService
 ) -> None:
@@ -215,6 +250,7 @@ async def test_chunks_hold_what_the_document_says_and_nothing_else(
     service.script = (
         StageEvent(stage="generate"),
         dataclasses.replace(ACCEPTED, shortened=(shortened,)),
+        Sources(citations=(CITATION,)),
         *tokens("Hel", "lo"),
         end("length"),
         StageEvent(stage="generate", seconds=1.0),

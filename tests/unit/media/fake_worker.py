@@ -23,7 +23,10 @@ HEADERS = {
     "unsupported": wire.ErrorReply(code="unsupported_media", message="no such codec", param="p.q"),
     "failed": wire.ErrorReply(code="internal_error", message="failed", param=None, detail="why", last=True),
 }
+PAPER = wire.DocumentReply(text_bytes=4, sizes=[[0, 0]], page_count=1, format="pdf")
 RAW = {
+    "paper": wire.frame_header(PAPER) + b"null",
+    "pages": wire.frame_header(PAPER.model_copy(update={"page_count": 501})),
     "long": wire.LENGTH.pack(0xFFFFFFFF),
     "text": wire.LENGTH.pack(5) + b"hello",
     "pickle": wire.LENGTH.pack(14) + b"cos\nsystem\n(R.",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from multimodal.config import Limits, LoaderArgs
+from multimodal.config import Limits, LoaderArgs, StoredLimits
 from multimodal.errors import (
     DeadlineExceeded,
     InvalidMedia,
@@ -24,7 +24,7 @@ from multimodal.errors import (
 )
 from multimodal.media.decoder import content_hash
 from multimodal.media.pool import DecoderPool
-from multimodal.types import Audio, Image, Media, MediaKind, MediaSource, RequestContext
+from multimodal.types import Audio, Image, Media, MediaKind, MediaSource, RequestContext, StoredContent
 from tests.unit.media.fake_worker import PIXELS
 
 FAKE = (sys.executable, "-P", str(Path(__file__).with_name("fake_worker.py")))
@@ -145,6 +145,13 @@ async def test_a_worker_that_lies_is_killed_and_replaced(pool: DecoderPool, orde
     with pytest.raises(InvalidMedia, match="crashed"):
         await load(pool, order)
     await until(lambda: gone(liar))
+    await assert_serves(pool)
+
+
+@pytest.mark.parametrize("order", ["paper", "pages", "picture"])
+async def test_a_worker_that_lies_about_a_document_is_replaced(pool: DecoderPool, order: str) -> None:
+    with pytest.raises(InvalidMedia, match="crashed"):
+        await load(pool, order, MediaKind.DOCUMENT)
     await assert_serves(pool)
 
 
@@ -274,6 +281,30 @@ async def test_too_many_bytes_cost_no_worker() -> None:
     assert pool.pids == []
 
 
+def stored(data: bytes, sha256: str | None = None) -> MediaSource:
+    """An uploaded file whose bytes were read already."""
+    content = StoredContent(key="k", sha256=sha256 or content_hash(data), size_bytes=len(data))
+    return MediaSource(kind=MediaKind.IMAGE, data=data, param=PARAM, stored=content)
+
+
+async def test_uploaded_files_have_limits_of_their_own() -> None:
+    small, large = Limits(image_bytes=3), StoredLimits(image_bytes=10)
+    pool = DecoderPool(small, LoaderArgs(workers=1), stored=large, command=(*FAKE, "obedient"))
+    assert isinstance(await pool.load(context(), stored(b"picture")), Image)
+    with pytest.raises(MediaTooLarge, match="10 bytes"):
+        await pool.load(context(), stored(b"a larger picture"))
+    with pytest.raises(MediaTooLarge, match="3 bytes"):
+        await load(pool, "picture")
+    await pool.close()
+
+
+async def test_stored_bytes_that_are_not_those_that_were_stored_are_not_decoded(pool: DecoderPool) -> None:
+    with pytest.raises(InvalidMedia, match="stored bytes of this file are damaged") as caught:
+        await pool.load(context(), stored(b"picture", sha256="0" * 64))
+    assert caught.value.param == PARAM
+    assert pool.pids == []
+
+
 async def test_close_ends_workers_and_requests_in_flight(tmp_path: Path) -> None:
     pool = make_pool(workers=2)
     pool.start()
@@ -296,7 +327,9 @@ OUTER = """
 import sys, time
 from multimodal.config import Limits, LoaderArgs
 from multimodal.media.process import WorkerProcess
-worker = WorkerProcess(Limits(), LoaderArgs(), sys.argv[1:])
+from multimodal.media.wire import SetupHeader
+setup = SetupHeader(limits=Limits(), stored_limits=Limits(), args=LoaderArgs())
+worker = WorkerProcess(setup, sys.argv[1:])
 print(worker.pid, flush=True)
 time.sleep(60)
 """
