@@ -58,6 +58,8 @@ HAVE_libnuma1 = $(PYTHON) -c 'import ctypes; ctypes.CDLL("libnuma.so.1")'
 # Tests make media with these.
 HAVE_ffmpeg = command -v ffmpeg
 HAVE_espeak-ng = command -v espeak-ng
+# The metadata are tested on both databases.
+HAVE_postgresql = ls /usr/lib/postgresql/*/bin/initdb
 # OpenAI's JavaScript client is one of the tests' clients.
 HAVE_nodejs = command -v node
 HAVE_npm = command -v npm
@@ -76,7 +78,7 @@ echo "Installing$$missing"; \
 endef
 
 test-packages:
-	$(call require,ffmpeg espeak-ng nodejs npm)
+	$(call require,ffmpeg espeak-ng nodejs npm postgresql)
 
 # --- the virtual environment; its stamp carries a hash of what it was made from -------------------
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from multimodal.config import AppArgs, home
+from multimodal.config import AppArgs, home, state
 from multimodal.errors import ConfigError
 from multimodal.library.files import Library
 from multimodal.retrieval.store import SegmentStore
@@ -27,7 +27,7 @@ def make_library(args: AppArgs) -> Library:
     """Uploaded files: their bytes and what is known of them."""
     from multimodal.library.shelf import open_library
 
-    return open_library(args, home())
+    return open_library(args, state())
 
 
 def make_loader(args: AppArgs) -> LoaderBackend:
@@ -37,14 +37,14 @@ def make_loader(args: AppArgs) -> LoaderBackend:
     from multimodal.storage import ContentStore
 
     pool = DecoderPool(args.limits, args.loader, stored=args.library.limits)
-    return StoredLoader(pool, ContentStore(args.library.storage_url, home()).read_all)
+    return StoredLoader(pool, ContentStore(args.library.storage_url, state()).read_all)
 
 
 def make_store(args: AppArgs) -> SegmentStore:
     """The index of segments."""
-    from multimodal.retrieval.opening import open_store
+    from multimodal.retrieval import opening
 
-    return open_store(args, home())
+    return opening.make_store(args, state(), opening.vector_sizes(args, home()))
 
 
 def make_text(args: AppArgs) -> TextBackend:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from deployments.graph import Call, Handle
+from deployments.lanes import Few
 from deployments.replica import ReportsMetrics, count_batch, refuse_if_late
 from multimodal.config import AppArgs
 from multimodal.encoders.document import understand_document
@@ -24,6 +25,7 @@ class DocumentEncoder(ReportsMetrics):
         self._args = args.document
         self._encode_image = Call[ImageFeatures](image_encoder, "encode", args.image.timeout_s)
         self._read = Call[ImageText](reader, "read", args.reader.timeout_s)
+        self._few = Few()
 
     async def read(self, ctx: RequestContext, document: Document) -> DocumentFeatures:
         """What the pages of a document say, and how they look."""
@@ -38,7 +40,9 @@ class DocumentEncoder(ReportsMetrics):
         )
 
     async def _on_image(self, ctx: RequestContext, page: Image) -> ImageFeatures:
-        return await self._encode_image(ctx, page)
+        async with self._few(ctx):
+            return await self._encode_image(ctx, page)
 
     async def _on_text(self, ctx: RequestContext, page: Image) -> ImageText:
-        return await self._read(ctx, page)
+        async with self._few(ctx):
+            return await self._read(ctx, page)

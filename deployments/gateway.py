@@ -9,6 +9,7 @@ from collections.abc import Callable
 from fastapi import FastAPI
 
 from deployments.batching import in_replica
+from deployments.flow import bound_replica
 from deployments.graph import Graph, Handle, Handles
 from deployments.replica import ReportsMetrics, replica_name
 from multimodal.api.app import create_app
@@ -17,6 +18,8 @@ from multimodal.config import AppArgs
 from multimodal.library.files import Library
 from multimodal.pipeline import Assistant
 from multimodal.serving.checks import check_exposure
+
+bound_replica()
 
 
 class Gateway(ReportsMetrics):

@@ -17,8 +17,17 @@ ModelRef = Annotated[str, StringConstraints(pattern=r"^(hf|file|embedded):.+$")]
 MIB = 1024 * 1024
 
 
+def state() -> Path:
+    """Folder in which `library` lies, which is uploaded files and their index: MULTIMODAL_STATE, else `home`.
+
+    Two servers can share their models, but never a library.
+    """
+    explicit = os.environ.get("MULTIMODAL_STATE")
+    return Path(explicit).expanduser() if explicit else home()
+
+
 def home() -> Path:
-    """Folder of models, library and state: MULTIMODAL_HOME, else `multimodal` in the user's cache folder."""
+    """Folder of models and logs: MULTIMODAL_HOME, else `multimodal` in the user's cache folder."""
     explicit = os.environ.get("MULTIMODAL_HOME")
     if explicit:
         return Path(explicit).expanduser()
@@ -219,6 +228,14 @@ class RetrieverArgs(Settings):
     )
     candidates: int = Field(100, gt=0, description="best segments of each ranked list that are fused")
     rrf_k: int = Field(60, gt=0, description="k of reciprocal rank fusion")
+    cross_modal_gain: float = Field(
+        1.7,
+        gt=0,
+        description=(
+            "unified space: factor for cosines of words with pictures, which are smaller than those of words "
+            "with words that fit as well; 1: none"
+        ),
+    )
     duplicate_bits: int = Field(
         6, ge=0, le=32, description="bits in which perceptual hashes of near-duplicates differ at most"
     )
@@ -235,7 +252,7 @@ class SearchArgs(Settings):
         4, gt=0, description="segments that an answer stands on, unless the request says so"
     )
     relevance: float = Field(
-        0.3, ge=-1, le=1, description="similarity below which a segment is not relevant for an answer"
+        0.38, ge=-1, le=1, description="similarity below which a segment is not relevant for an answer"
     )
 
 

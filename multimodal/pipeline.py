@@ -170,7 +170,7 @@ class Assistant:
 
         Closing the iterator aborts all that is still running. Raises the error of the medium.
         """
-        source = await self._source(ctx, request.source)
+        source = request.source
         ctx = allowing(ctx, [source], self._args)
         events: _Events[AnalysisEvent] = _Events()
         medium = Medium(self._stages, self._args, ctx, source, events.put, request.hints)

@@ -546,7 +546,7 @@ class ChatRequest:
 class AnalysisRequest:
     """One medium to be understood, and perhaps a question about it."""
 
-    source: MediaSource | FileReference
+    source: MediaSource
     """AUDIO or VIDEO."""
     hints: SpeechHints = SpeechHints()
     question: str | None = None

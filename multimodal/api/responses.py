@@ -45,7 +45,9 @@ class CitedSegment(BaseModel):
     filename: str
     type: MediaKind = Field(description="of the file")
     url: str = Field(description="of the file, with the place in it")
-    similarity_score: float | None = Field(description="largest cosine with the question")
+    similarity_score: float | None = Field(
+        description="largest cosine with the question, words and pictures brought to one scale"
+    )
     snippet: str
     start_s: float | None = Field(None, description="recordings and videos: where it begins, seconds")
     end_s: float | None = None
@@ -67,7 +69,7 @@ def _cited(one: Citation) -> CitedSegment:
         filename=one.filename,
         type=one.kind,
         url=content_url(one.file_id, start_s=one.start_s, end_s=one.end_s, page=one.page),
-        similarity_score=None if one.similarity is None else round(one.similarity, 4),
+        similarity_score=None if one.similarity is None else round(min(1.0, one.similarity), 4),
         snippet=one.snippet,
         start_s=one.start_s,
         end_s=one.end_s,

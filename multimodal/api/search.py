@@ -147,7 +147,7 @@ def _found(result: SearchResult, words: str) -> FoundSegment:
         part=segment.part,
         url=content_url(file.id, start_s=segment.start_s, end_s=segment.end_s, page=segment.page),
         thumbnail_url=thumbnail_url(file.id, segment.ordinal) if segment.thumbnail else None,
-        similarity_score=None if hit.similarity is None else round(hit.similarity, 4),
+        similarity_score=None if hit.similarity is None else round(min(1.0, hit.similarity), 4),
         score=round(hit.score, 6),
         start_s=segment.start_s,
         end_s=segment.end_s,

@@ -220,7 +220,10 @@ class FoundSegment(BaseModel):
     url: str = Field(description="of the file, with the place in it")
     thumbnail_url: str | None = Field(description="a small picture, where there is one")
     similarity_score: float | None = Field(
-        description="from -1 to 1: largest cosine with the query; null where nothing could be compared"
+        description=(
+            "from -1 to 1: largest cosine with the query, words and pictures brought to one scale; null "
+            "where nothing could be compared"
+        )
     )
     score: float = Field(description="what hits are ordered by; comparable within one answer only")
     start_s: float | None = Field(description="recordings and videos: where it begins, seconds")

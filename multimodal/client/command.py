@@ -119,6 +119,8 @@ class _Bars:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._live.stop()
+        if not self._live.console.is_terminal:
+            self._live.console.line()  # Rich ends the bars' last line on terminals only
 
     def begin(self, files: int, size_bytes: int) -> None:
         self._sending = self._bytes.add_task(f"sending {files} files", total=size_bytes)

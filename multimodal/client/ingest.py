@@ -32,7 +32,7 @@ class Fate(StrEnum):
     SENT = "sent"
     THERE = "already there"
     RETRIED = "tried again"
-    EMPTY = "empty, left out"
+    EMPTY = "empty and left out"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

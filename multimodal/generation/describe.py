@@ -81,22 +81,21 @@ def _more_screen_line(number: int, quotes: str) -> str:
     return f"Scene {number} also shows {quotes}."
 
 
-def _document_line(title: str, pages: int, first: int, last: int) -> str:
-    """The whole document, and which of its pages were read where those are not all."""
-    named = f"A document with the title {title}" if title else "A document"
-    count = "1 page" if pages == 1 else f"{pages} pages"
-    if last - first + 1 == pages:
-        return f"{named} of {count}."
-    read = f"Only page {first} was read" if first == last else f"Only pages {first} to {last} were read"
-    return f"{named} of {count}. {read}."
+def _document_title(title: str) -> str:
+    return f"Document {title}"
 
 
-def _page_line(number: int, quote: str) -> str:
-    return f"Page {number} says {quote}."
+def _read_line(pages: int, first: int, last: int) -> str:
+    read = (
+        f"Only page {first} of {pages} was"
+        if first == last
+        else f"Only pages {first} to {last} of {pages} were"
+    )
+    return f"{read} read."
 
 
-def _more_page_line(number: int, quote: str) -> str:
-    return f"Page {number} also says {quote}."
+def _page_line(number: int, pages: int) -> str:
+    return "The document says:" if pages == 1 else f"Page {number} says:"
 
 
 def _look(colours: Sequence[ColourShare]) -> str:
@@ -233,22 +232,22 @@ def _scene_lines(number: int, scene: Scene, said: Sequence[str]) -> list[str]:
 
 
 def describe_document(param: str, features: DocumentFeatures) -> MediaPart:
-    """A document: its title, how many pages it has, and what they say, page by page."""
+    """A document: which of its pages were read where those are not all, and what they say, page by page."""
     numbers = [page.number for page in features.pages]
-    title = _quote(features.title) if features.title else ""
-    said = [line for page in features.pages for line in _page_lines(page)]
-    lines = (
-        _document_line(title, features.page_count, min(numbers, default=1), max(numbers, default=0)),
-        *(said or [NO_TEXT_IN_DOCUMENT]),
+    lines = [line for page in features.pages for line in _page_lines(page, features.page_count)]
+    if lines and len(numbers) < features.page_count:
+        lines.insert(0, _read_line(features.page_count, min(numbers), max(numbers)))
+    title = _document_title(_quote(features.title)) if features.title else None
+    return MediaPart(
+        kind=MediaKind.DOCUMENT, param=param, lines=tuple(lines or [NO_TEXT_IN_DOCUMENT]), title=title
     )
-    return MediaPart(kind=MediaKind.DOCUMENT, param=param, lines=lines)
 
 
-def _page_lines(page: PageFeatures) -> Iterator[str]:
-    worded = _page_line
-    for text in _packed(_fresh_lines(page.chunks)):
-        yield worded(page.number, _quote(text))
-        worded = _more_page_line
+def _page_lines(page: PageFeatures, pages: int) -> Iterator[str]:
+    packed = list(_packed(_fresh_lines(page.chunks)))
+    if packed:
+        yield _page_line(page.number, pages)
+    yield from packed
 
 
 def _fresh_lines(chunks: Sequence[Chunk]) -> Iterator[str]:

@@ -66,7 +66,10 @@ class Source:
 
 
 def source_of(number: int, result: SearchResult, words: str, visual: Deferred[Visual] | None) -> Source:
-    """The part for the prompt and the citation of one result for a question's words; `number` counts from 1."""
+    """The part for the prompt and the citation of one result; `number` counts from 1.
+
+    `words` are those of the question: the snippet shows where they stand.
+    """
     segment = result.hit.segment
     lines = tuple(_lines(segment))
     part = MediaPart(

@@ -78,7 +78,7 @@ class Filing:
             content_key = session.scalar(
                 update(File)
                 .where(File.tenant == tenant, File.id == file_id, File.deleted_us.is_(None))
-                .values(deleted_us=self._now_us(), owner=None, lease_us=None)
+                .values(deleted_us=self._now_us(), owner=None, due_us=None)
                 .returning(File.content_key)
             )
             if owner is None or content_key is None:
@@ -120,7 +120,7 @@ class Filing:
             contents.locked_tenant(session, label.tenant)
             known = contents.live(session, label.tenant, new.sha256)
             if known is not None:
-                return _inserted(session, label, known.key, self._charge(session, label, new))
+                return self._insert(session, label, known.key, self._charge(session, label, new))
             contents.require_room(session, label.tenant, new.size_bytes, self._args)
             contents.reserve(session, label.tenant, new, self._now_us())
             return None
@@ -149,10 +149,33 @@ class Filing:
             known = contents.live(session, label.tenant, new.sha256)
             if known is None and not contents.settle(session, new.key, self._now_us()):
                 raise StageUnavailable(_TOO_SLOW)
-            return _inserted(session, label, known.key if known else new.key, created_us)
+            return self._insert(session, label, known.key if known else new.key, created_us)
 
     def _charge(self, session: Session, label: Label, new: StoredContent) -> int:
         return contents.charge(session, label.tenant, new.size_bytes, self._args, self._now_us())
+
+    def _insert(self, session: Session, label: Label, key: str, created_us: int) -> FileRecord:
+        waits = label.kind is not None
+        file = File(
+            id=f"file-{uuid4().hex}",
+            tenant=label.tenant,
+            content_key=key,
+            filename=label.filename,
+            purpose=label.purpose,
+            media_type=label.media_type,
+            kind=label.kind,
+            user_metadata=dict(label.metadata),
+            created_us=created_us,
+            status=FileStatus.UPLOADED if waits else FileStatus.PROCESSED,
+            progress=0.0 if waits else 1.0,
+            attempts=0,
+            segments=0,
+            duplicates=duplicates_json(_same_bytes(session, label.tenant, key)),
+            due_us=self._now_us() if waits else None,
+        )
+        session.add(file)
+        session.flush()
+        return record_named(session, label.tenant, file.id)
 
     def _doom(self, key: str) -> None:
         """An object that was put in its place in vain. Does nothing to one that files refer to."""
@@ -204,27 +227,3 @@ def _same_bytes(session: Session, tenant: str, key: str) -> list[Duplicate]:
     same = select(File.id).where(File.content_key == key, File.tenant == tenant, File.deleted_us.is_(None))
     found = session.scalars(same.order_by(File.created_us).limit(MOST_DUPLICATES))
     return [Duplicate(file_id=file_id, similarity=1.0, exact=True) for file_id in found]
-
-
-def _inserted(session: Session, label: Label, key: str, created_us: int) -> FileRecord:
-    waits = label.kind is not None
-    file = File(
-        id=f"file-{uuid4().hex}",
-        tenant=label.tenant,
-        content_key=key,
-        filename=label.filename,
-        purpose=label.purpose,
-        media_type=label.media_type,
-        kind=label.kind,
-        user_metadata=dict(label.metadata),
-        created_us=created_us,
-        status=FileStatus.UPLOADED if waits else FileStatus.PROCESSED,
-        progress=0.0 if waits else 1.0,
-        attempts=0,
-        segments=0,
-        duplicates=duplicates_json(_same_bytes(session, label.tenant, key)),
-        not_before_us=created_us,
-    )
-    session.add(file)
-    session.flush()
-    return record_named(session, label.tenant, file.id)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from multimodal.errors import FileUnknown
 from multimodal.library import rows
@@ -46,22 +47,19 @@ class Listing:
         sha256: str | None,
     ) -> FilePage:
         """See `FileLibrary.list`."""
-        wanted: list[ColumnElement[bool]] = [File.tenant == tenant]
-        if purpose is not None:
-            wanted.append(File.purpose == purpose)
-        if status is not None:
-            wanted.append(File.status == status)
-        if sha256 is not None:
-            wanted.append(Content.sha256 == sha256)
         order = File.created_us.asc() if ascending else File.created_us.desc()
+        wanted = files_where(File.tenant == tenant).order_by(order).limit(limit + 1)
+        if purpose is not None:
+            wanted = wanted.where(File.purpose == purpose)
+        if status is not None:
+            wanted = wanted.where(File.status == status)
         with self._database.read() as session:
+            if sha256 is not None:
+                wanted = wanted.where(File.content_key.in_(_keys(session, tenant, sha256)))
             if after is not None:
-                last = select(File.created_us).where(File.deleted_us.is_(None))
-                last_us = session.scalar(last.where(File.tenant == tenant, File.id == after))
-                if last_us is None:
-                    raise FileUnknown.of(after, "after")
-                wanted.append(File.created_us > last_us if ascending else File.created_us < last_us)
-            found = records(session, files_where(*wanted).order_by(order).limit(limit + 1))
+                last_us = _created_us(session, tenant, after)
+                wanted = wanted.where(File.created_us > last_us if ascending else File.created_us < last_us)
+            found = records(session, wanted)
         return FilePage(files=tuple(found[:limit]), more=len(found) > limit)
 
     def existing(self, tenant: str, file_ids: Sequence[str]) -> set[str]:
@@ -73,11 +71,11 @@ class Listing:
         """See `IngestQueue.twin`. What a text is read as follows from its name, too: that is the same."""
         same = (
             File.tenant == record.tenant,
+            File.content_key == record.content.key,
             File.id != record.id,
             File.status == FileStatus.PROCESSED,
             File.kind == record.kind,
             File.media_type == record.media_type,
-            Content.sha256 == record.content.sha256,
         )
         with self._database.read() as session:
             found = records(session, files_where(*same).order_by(File.created_us).limit(1))
@@ -86,5 +84,21 @@ class Listing:
     def deleted(self) -> Sequence[tuple[str, str]]:
         """See `IngestQueue.deleted`. Those that were deleted first come first."""
         gone = select(File.tenant, File.id).where(File.deleted_us.is_not(None))
+        gone = gone.order_by(File.deleted_us, File.id)
         with self._database.read() as session:
-            return session.execute(gone.order_by(File.deleted_us, File.id)).tuples().all()
+            return [(tenant, file_id) for tenant, file_id in session.execute(gone)]
+
+
+def _created_us(session: Session, tenant: str, file_id: str) -> int:
+    here = (File.tenant == tenant, File.id == file_id, File.deleted_us.is_(None))
+    created_us = session.scalar(select(File.created_us).where(*here))
+    if created_us is None:
+        raise FileUnknown.of(file_id, "after")
+    return created_us
+
+
+def _keys(session: Session, tenant: str, sha256: str) -> Sequence[str]:
+    """Of the contents of these bytes: few, and asked for first, so that files are found by them."""
+    return session.scalars(
+        select(Content.key).where(Content.tenant == tenant, Content.sha256 == sha256)
+    ).all()

@@ -1,18 +1,18 @@
-"""Files that wait to be processed. A file belongs to its owner until the lease runs out, and each step is one
-statement that says whose it must be: two owners never have the same one."""
+"""Files that wait to be processed. A file belongs to its owner until the lease runs out, and each change of
+it says whose it must be: two owners never have the same one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from sqlalchemy import ColumnElement, Select, and_, case, or_, select, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import ColumnElement, case, select, update
+from sqlalchemy.orm import Session
 
 from multimodal.config import LibraryArgs
 from multimodal.errors import InvalidRequest
 from multimodal.library.records import Duplicate, FileRecord, FileStatus
-from multimodal.library.rows import duplicates_json, files_where, microseconds, record_named, records
+from multimodal.library.rows import duplicates_json, microseconds, record_named
 from multimodal.metadata.database import Database
 from multimodal.metadata.tables import File
 
@@ -21,7 +21,7 @@ INTERRUPTED = "processing_interrupted"
 Changes: TypeAlias = dict[str, object]
 """Columns of `File`, and their new values."""
 
-NOBODYS: Changes = {"owner": None, "lease_us": None, "stage": None}
+NOBODYS: Changes = {"owner": None, "due_us": None, "stage": None}
 
 
 class Queue:
@@ -34,35 +34,24 @@ class Queue:
 
     def claim(self, owner: str) -> FileRecord | None:
         """See `IngestQueue.claim`."""
-        now_us, lease_us = self._now_us(), self._lease_us()
+        now_us = self._now_us()
         with self._database.write() as session:
-            self._give_up_interrupted(session, now_us)
-            mine = session.scalar(
-                update(File)
-                .where(File.id == _first_in_turn(now_us).scalar_subquery())
-                .values(
-                    {
-                        "status": FileStatus.PROCESSING,
-                        "owner": owner,
-                        "lease_us": lease_us,
-                        "attempts": File.attempts + 1,
-                        "stage": None,
-                        "progress": 0.0,
-                    }
-                )
-                .returning(File.id)
-            )
-            found = records(session, files_where(File.id == mine)) if mine is not None else []
-        return found[0] if found else None
+            while (file := _first_due(session, now_us)) is not None:
+                if file.attempts < self._args.attempts:
+                    return self._take(session, file, owner)
+                # It kills whoever works on it, most likely.
+                failed = _failed(INTERRUPTED, _interrupted(self._args.attempts))
+                session.execute(update(File).where(File.id == file.id).values(failed))
+        return None
 
     def renew(self, owner: str, file_id: str) -> bool:
         """See `IngestQueue.renew`."""
-        return self._change(owner, file_id, {"lease_us": self._lease_us()})
+        return self._change(owner, file_id, {"due_us": self._lease_us()})
 
     def report(self, owner: str, file_id: str, stage: str, progress: float) -> bool:
         """See `IngestQueue.report`."""
         share = min(1.0, max(0.0, progress))
-        return self._change(owner, file_id, {"lease_us": self._lease_us(), "stage": stage, "progress": share})
+        return self._change(owner, file_id, {"due_us": self._lease_us(), "stage": stage, "progress": share})
 
     def finish(
         self,
@@ -97,9 +86,8 @@ class Queue:
             "status": FileStatus.UPLOADED,
             "progress": 0.0,
             "attempts": case((File.attempts > 0, File.attempts - 1), else_=0),
+            "due_us": self._now_us() + microseconds(delay_s) if delay_s > 0 else self._old_turn(),
         }
-        if delay_s > 0:
-            waiting["not_before_us"] = self._now_us() + microseconds(delay_s)
         self._change(owner, file_id, waiting)
 
     def retry(self, tenant: str, file_id: str) -> FileRecord:
@@ -112,7 +100,7 @@ class Queue:
             "segments": 0,
             "error_code": None,
             "error_message": None,
-            "not_before_us": File.created_us,
+            "due_us": self._old_turn(),
         }
         idle = (File.status != FileStatus.PROCESSING, File.kind.is_not(None), File.deleted_us.is_(None))
         with self._database.write() as session:
@@ -124,18 +112,13 @@ class Queue:
             raise InvalidRequest("This file is being processed. Retry it when that has failed.")
         return record
 
-    def _give_up_interrupted(self, session: Session, now_us: int) -> None:
-        """What was begun too often kills whoever works on it, most likely."""
-        tried = self._args.attempts
-        message = (
-            f"The work on this file was begun {tried} times and never came to an end: the server was stopped, "
-            "or failed on it. Retry it, or send it in another format."
-        )
-        session.execute(
-            update(File)
-            .where(_may_be_claimed(File, now_us), File.attempts >= tried)
-            .values(_failed(INTERRUPTED, message))
-        )
+    def _take(self, session: Session, file: File, owner: str) -> FileRecord:
+        file.status = FileStatus.PROCESSING
+        file.owner, file.due_us = owner, self._lease_us()
+        file.attempts += 1
+        file.stage, file.progress = None, 0.0
+        session.flush()
+        return record_named(session, file.tenant, file.id)
 
     def _change(self, owner: str, file_id: str, changes: Changes) -> bool:
         """Whether the file is this owner's; then it is changed."""
@@ -145,6 +128,11 @@ class Queue:
                 update(File).where(*ours, File.deleted_us.is_(None)).values(changes).returning(File.id)
             )
         return changed is not None
+
+    def _old_turn(self) -> ColumnElement[int]:
+        """Before all files that were uploaded later. Never in the future, whatever the clock said then."""
+        now_us = self._now_us()
+        return case((File.created_us < now_us, File.created_us), else_=now_us)
 
     def _now_us(self) -> int:
         return microseconds(self._now())
@@ -157,20 +145,16 @@ def _failed(code: str, message: str) -> Changes:
     return {**NOBODYS, "status": FileStatus.ERROR, "error_code": code, "error_message": message}
 
 
-def _first_in_turn(now_us: int) -> Select[str]:
-    """On PostgreSQL, what others claim at the same moment is passed over; SQLite has one writer at a time."""
-    waiting = aliased(File)
+def _interrupted(attempts: int) -> str:
     return (
-        select(waiting.id)
-        .where(_may_be_claimed(waiting, now_us))
-        .order_by(waiting.not_before_us, waiting.created_us, waiting.id)
-        .limit(1)
-        .with_for_update(skip_locked=True)
+        f"The work on this file was begun {attempts} times and never came to an end: the server was stopped, "
+        "or failed on it. Retry it, or send it in another format."
     )
 
 
-def _may_be_claimed(file: type[File], now_us: int) -> ColumnElement[bool]:
-    """It waits and may be tried now, or whoever had it was silent for too long."""
-    waits = and_(file.status == FileStatus.UPLOADED, file.not_before_us <= now_us)
-    silent = and_(file.status == FileStatus.PROCESSING, file.lease_us <= now_us)
-    return and_(file.deleted_us.is_(None), or_(waits, silent))
+def _first_due(session: Session, now_us: int) -> File | None:
+    """The file whose turn it is, nobody else's until this transaction ends. PostgreSQL passes over what
+    others claim at the same moment; SQLite has one writer at a time."""
+    due = select(File).where(File.due_us <= now_us)
+    first = due.order_by(File.due_us, File.created_us, File.id).limit(1)
+    return session.scalars(first.with_for_update(skip_locked=True)).first()

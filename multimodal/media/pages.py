@@ -120,7 +120,7 @@ def block_of(text: str, *, heading: bool = False, box: Box | None = None) -> Ite
 
 
 def row_of(cells: Iterable[str]) -> str:
-    """A row of a table: `a | b | c`. Empty cells are left out at its end, and where many follow each other."""
+    """A row of a table: `a | b | c`. Empty cells are left out at its end, and where many stand together."""
     words: list[str] = []
     empty = 0
     for cell in map(one_line, cells):

@@ -62,7 +62,7 @@ def paragraphs(glyphs: Iterable[Glyph]) -> list[Paragraph]:
             found.append(Paragraph(line.text, line.place, heights=[line.height]))
         last = line
     for one in found:
-        one.text = cleaned(one.text.replace(_HYPHEN, "-"))
+        one.text = cleaned(_whole_words(one.text))
         one.heading = median(one.heights) > HEADING_SIZE * usual and words_in(one.text) <= HEADING_WORDS
     return [one for one in found if one.text]
 
@@ -116,6 +116,11 @@ def _together(last: _Line, line: _Line) -> bool:
 
 def _overlap(one: Rectangle, other: Rectangle, axis: int) -> float:
     return min(one[axis + 2], other[axis + 2]) - max(one[axis], other[axis])
+
+
+def _whole_words(text: str) -> str:
+    """pdfium puts most words together itself, with the mark left in them."""
+    return (text[:-1].replace(_HYPHEN, "") + text[-1:]).replace(_HYPHEN, "-")
 
 
 def _join(paragraph: Paragraph, line: _Line) -> None:

@@ -99,9 +99,7 @@ def _parsed(url: str | None, home: Path) -> URL:
     except (ArgumentError, NoSuchModuleError, ImportError) as error:
         raise ConfigError("library.database_url is no SQLAlchemy URL of a database known here.") from error
     if backend not in ("sqlite", "postgresql") or dialect.is_async:
-        raise ConfigError(
-            "library.database_url must be a sqlite or a postgresql URL, without an async driver."
-        )
+        raise ConfigError("library.database_url must be a sqlite or postgresql URL, with no async driver.")
     if backend == "sqlite" and parsed.database in (None, "", ":memory:"):
         raise ConfigError("library.database_url must name a file: several processes share the database.")
     return parsed

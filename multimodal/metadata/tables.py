@@ -73,13 +73,8 @@ class Content(Base):
             sqlite_where=text("state = 'live'"),
             postgresql_where=text("state = 'live'"),
         ),
-        Index(
-            "ix_contents_unsettled",
-            "state",
-            "since_us",
-            sqlite_where=text("state != 'live'"),
-            postgresql_where=text("state != 'live'"),
-        ),
+        Index("ix_contents_bytes", "tenant", "sha256"),
+        Index("ix_contents_state", "state", "since_us"),
     )
 
 
@@ -111,21 +106,20 @@ class File(Base):
     duplicates: Mapped[list[DuplicateJson]] = mapped_column(JSON)
     owner: Mapped[str | None]
     """Who processes it."""
-    lease_us: Mapped[int | None] = mapped_column(BigInteger)
-    """Until when."""
-    not_before_us: Mapped[int] = mapped_column(BigInteger)
-    """Its turn, while it waits."""
+    due_us: Mapped[int | None] = mapped_column(BigInteger)
+    """When it may be claimed: its turn while it waits, the end of the lease while it is processed, else
+    never."""
 
     __table_args__ = (
         Index("uq_files_created", "tenant", "created_us", unique=True),
         Index("ix_files_content", "content_key"),
         Index(
-            "ix_files_queue",
-            "not_before_us",
+            "ix_files_due",
+            "due_us",
             "created_us",
             "id",
-            sqlite_where=text("deleted_us IS NULL AND status IN ('uploaded', 'processing')"),
-            postgresql_where=text("deleted_us IS NULL AND status IN ('uploaded', 'processing')"),
+            sqlite_where=text("due_us IS NOT NULL"),
+            postgresql_where=text("due_us IS NOT NULL"),
         ),
         Index(
             "ix_files_deleted",

@@ -114,9 +114,12 @@ class SearchEngine:
     def _nearest(
         self, search: Search, query: SpaceQuery, depth: int
     ) -> dict[VectorName, Mapping[str, float]]:
-        """Cosines of the nearest segments, by name."""
+        """Cosines of the nearest segments, times their gains, by name."""
         return {
-            name: dict(self._store.nearest(search.tenant, name, query.vector, search.filter, depth))
+            name: _times(
+                query.gain(name),
+                dict(self._store.nearest(search.tenant, name, query.vector, search.filter, depth)),
+            )
             for name in query.names
         }
 
@@ -130,7 +133,12 @@ class SearchEngine:
         """The best cosine by any of the names, of all these segments that have one: those that another list
         found, too."""
         by_name = [
-            {**known, **self._store.cosines(tenant, name, query.vector, ids - known.keys())}
+            {
+                **known,
+                **_times(
+                    query.gain(name), self._store.cosines(tenant, name, query.vector, ids - known.keys())
+                ),
+            }
             for name, known in found.items()
         ]
         return _best(by_name)
@@ -145,6 +153,10 @@ class SearchEngine:
             return {}
         frequencies = self._store.document_frequencies(search.tenant, asked)
         return query_weights(asked, frequencies, self._store.count(search.tenant, SegmentFilter()))
+
+
+def _times(gain: float, cosines: Mapping[str, float]) -> Mapping[str, float]:
+    return cosines if gain == 1 else {one: gain * cosine for one, cosine in cosines.items()}
 
 
 def _best(cosines: Iterable[Mapping[str, float]]) -> dict[str, float]:

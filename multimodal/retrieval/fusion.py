@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from multimodal.library.similar import same_words
 from multimodal.retrieval.types import Segment
 
 
@@ -83,4 +84,5 @@ def are_duplicates(one: Segment, other: Segment, bits: int) -> bool:
         return True
     if one.perceptual_hash is None or other.perceptual_hash is None:
         return False
-    return (one.perceptual_hash ^ other.perceptual_hash).bit_count() <= bits
+    near = (one.perceptual_hash ^ other.perceptual_hash).bit_count() <= bits
+    return near and same_words(one.text, other.text)

@@ -37,9 +37,12 @@ class Direction:
 
 
 def spaces_of(
-    directions: Sequence[Direction], image: ImageArgs, weight: float, param: str
+    directions: Sequence[Direction], image: ImageArgs, weight: float, param: str, gain: float = 1.0
 ) -> tuple[SpaceQuery, ...]:
     """One query for each space that the directions are in; `param` is that of all of them.
+
+    In a space of texts and pictures, cosines across the two count `gain` times (`cross_modal_gain`), as far
+    as the query is of the other kind.
 
     Where the spaces are different ones, that with the largest sum of positive weights has `weight`, and the
     others less in proportion. Raises InvalidRequest for directions that cancel each other out, for one that
@@ -49,7 +52,15 @@ def spaces_of(
         return _by_space(directions, weight, param)
     names = (VectorName.WORDS,) if image.model is None else (VectorName.PICTURE, VectorName.WORDS)
     vectors = [next(iter(one.vectors.values())) for one in directions]
-    return (SpaceQuery(vector=_mixed(directions, vectors, param), names=names, weight=weight),)
+    gains = tuple(1 + (gain - 1) * _share_of_others(directions, name) for name in names)
+    vector = _mixed(directions, vectors, param)
+    return (SpaceQuery(vector=vector, names=names, gains=gains, weight=weight),)
+
+
+def _share_of_others(directions: Sequence[Direction], name: VectorName) -> float:
+    """How much of the query is of the other kind than the vectors of this name, in [0, 1]."""
+    total = sum(abs(one.weight) for one in directions)
+    return sum(abs(one.weight) for one in directions if next(iter(one.vectors)) is not name) / total
 
 
 def _by_space(directions: Sequence[Direction], weight: float, param: str) -> tuple[SpaceQuery, ...]:

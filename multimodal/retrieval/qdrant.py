@@ -39,8 +39,8 @@ SIMILARITY_DIGITS, LEXICAL_DIGITS = 6, 5
 segments with the same vector at random."""
 _TIES = 16
 """Further results that are asked for, to see whether those at the limit share their score with others."""
-_MOST_TIED = 4096
-"""Where more share a score than this, which of them come first is up to the engine."""
+_MOST_TIED = 512
+"""Where more share a score than this, which of them are found is up to the engine."""
 
 INDEXED_KEYWORDS = (TENANT, FILE_ID, "kind", "part", META_EQUAL)
 INDEXED_FLOATS = ("created_s", "duration_s")
@@ -166,8 +166,12 @@ class QdrantSegments(ABC):
 
     def document_frequencies(self, tenant: str, terms: Collection[int]) -> Mapping[int, int]:
         """See SegmentStore."""
+        return {term: self.document_frequency(tenant, term) for term in terms}
+
+    def document_frequency(self, tenant: str, term: int) -> int:
+        """In how many segments of the tenant a term occurs: exact."""
         with self._reading() as engine:
-            return {term: engine.count(where(tenant, None, AnyOf(TERMS, (term,)))) for term in terms}
+            return engine.count(where(tenant, None, AnyOf(TERMS, (term,))))
 
     def count(self, tenant: str, wanted: SegmentFilter) -> int:
         """See SegmentStore."""
@@ -230,13 +234,11 @@ def best(ask: Callable[[int], list[tuple[str, float]]], limit: int) -> list[tupl
     place, so that all of them have to be asked for."""
     if limit <= 0:
         return []
-    many = limit + _TIES
-    while True:
+    for many in (limit + _TIES, limit + _MOST_TIED):
         found = sorted(ask(many), key=lambda one: (-one[1], one[0]))
-        all_there = len(found) < many or found[-1][1] < found[limit - 1][1]
-        if all_there or many >= limit + _MOST_TIED:
-            return found[:limit]
-        many = min(4 * many, limit + _MOST_TIED)
+        if len(found) < many or found[-1][1] < found[limit - 1][1]:
+            break
+    return found[:limit]
 
 
 def batches(items: Sequence[T], size: int) -> Iterator[list[T]]:

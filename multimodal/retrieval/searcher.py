@@ -21,7 +21,7 @@ from multimodal.library.records import (
     SearchResult,
 )
 from multimodal.retrieval.mixture import Direction, spaces_of, vectors_of_file
-from multimodal.retrieval.types import Hit, Search, Vector, VectorName
+from multimodal.retrieval.types import Hit, Search, SpaceQuery, Vector, VectorName
 from multimodal.stages import Stages
 from multimodal.types import (
     Emit,
@@ -90,7 +90,7 @@ class Searcher:
         relevance = options.relevance if retrieval.min_similarity is None else retrieval.min_similarity
         search = Search(
             tenant=ctx.tenant,
-            spaces=spaces_of(directions, self._args.image, 1.0, QUESTION),
+            spaces=self._spaces(directions, 1.0, QUESTION),
             words=words,
             filter=retrieval.filter,
             limit=retrieval.top_k or options.answer_top_k,
@@ -103,7 +103,7 @@ class Searcher:
 
     def _plan(self, ctx: RequestContext, request: SearchRequest, directions: Sequence[Direction]) -> Search:
         weight = request.dense_weight
-        spaces = spaces_of(directions, self._args.image, weight, "query") if directions else ()
+        spaces = self._spaces(directions, weight, "query") if directions else ()
         own = [one.query.file_id for one in request.queries if isinstance(one.query, FileReference)]
         others = dict.fromkeys([*request.filter.not_file_ids, *own])
         return Search(
@@ -118,6 +118,10 @@ class Searcher:
             fusion=request.fusion,
             fold_duplicates=request.dedupe,
         )
+
+    def _spaces(self, directions: Sequence[Direction], weight: float, param: str) -> tuple[SpaceQuery, ...]:
+        gain = self._args.retriever.cross_modal_gain
+        return spaces_of(directions, self._args.image, weight, param, gain)
 
     # --- parts of a query ------------------------------------------------------------------------
 

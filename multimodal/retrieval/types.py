@@ -129,7 +129,14 @@ class SpaceQuery:
 
     vector: Vector = field(repr=False)
     names: tuple[VectorName, ...]
+    gains: tuple[float, ...] = ()
+    """Of each name: what its cosines are multiplied with, so that they can be held against those of the
+    others. Empty: 1 each."""
     weight: float = 1.0
+
+    def gain(self, name: VectorName) -> float:
+        """Of one of the names."""
+        return self.gains[self.names.index(name)] if self.gains else 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +168,8 @@ class Hit:
     score: float
     """What hits are ordered by; comparable within one answer only."""
     similarity: float | None
-    """Largest cosine of its vectors with those of the query; None where no vector could be compared."""
+    """Largest cosine, times its gain, of its vectors with those of the query; None where no vector could be
+    compared."""
     lexical: float | None = None
     """BM25 score of its words; None where none of the query's words is in it."""
     duplicates: tuple[str, ...] = ()

@@ -58,8 +58,9 @@ def running_server(
 ) -> Iterator[RunningServer]:
     """Serve `config` on loopback until the block is left. Free ports are chosen where none is given.
 
-    `home` and `env` replace MULTIMODAL_HOME and add to the environment. Call it from a thread that stays: the
-    server ends with it. Raises ConfigError, with the server's output, when it does not become ready.
+    `home` and `env` replace MULTIMODAL_HOME and add to the environment. The library begins empty and goes
+    with the block, unless `env` has MULTIMODAL_STATE. Call it from a thread that stays: the server ends with
+    it. Raises ConfigError, with the server's output, when it does not become ready.
     """
     with tempfile.TemporaryDirectory(prefix="mm-") as folder:
         ready, output = Path(folder) / "ready.json", Path(folder) / "output"
@@ -74,7 +75,9 @@ def running_server(
         ]
         command += ["--config", str(config), "--ready-file", str(ready), "--port", str(port or free_port())]
         command += ["--dashboard-port", str(dashboard_port or free_port())]
-        changes = dict(env or {}) | ({"MULTIMODAL_HOME": str(home)} if home else {})
+        changes = {"MULTIMODAL_STATE": folder} | dict(env or {})
+        if home:
+            changes["MULTIMODAL_HOME"] = str(home)
         with output.open("wb") as stream:
             process = subprocess.Popen(
                 command, env=os.environ | changes, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream

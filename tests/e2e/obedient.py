@@ -37,6 +37,7 @@ from multimodal.types import (
 )
 from tests.encoder_fakes import FakeAudioEncoder, FakeImageEncoder, FakeReader, FakeTextEncoder, FakeVision
 from tests.fakes import FakeGenerator, FakeLoader
+from tests.integration.graph.backends import small_index
 
 PATIENCE_S = 90.0
 """No stage waits longer, whatever a test forgets."""
@@ -156,6 +157,7 @@ def _generator(args: AppArgs) -> GeneratorBackend:
 
 
 OBEDIENT = Backends(
+    store=small_index,
     loader=lambda args: _Loader(),
     text=lambda args: _Text(),
     image=lambda args: _Images(),

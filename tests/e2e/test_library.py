@@ -44,7 +44,7 @@ def contents() -> dict[str, tuple[str, bytes]]:
     """File name and bytes by short name: nothing says the same as another."""
     pages = ("Minutes of the board", "The rent of the warehouse goes up to 4200 euros in October.")
     return {
-        "guitar": ("IMG_0001.png", jpeg(drawing("guitar"))),
+        "owl": ("IMG_0001.png", jpeg(drawing("owl"))),
         "sunflower": ("IMG_0002.png", jpeg(drawing("sunflower"))),
         "bill": ("receipt.png", media.encode(slide("INVOICE INV-2024-0042"), "png")),
         "talk": ("standup.wav", media.speech("The customers are leaving because the price is too high.")),
@@ -119,15 +119,15 @@ def test_openais_client_keeps_and_reads_files(client: openai.OpenAI, http: httpx
 
 def test_the_same_bytes_are_named_at_once_and_encoded_once(http: httpx.Client, shelf: Shelf) -> None:
     before = encoded_pictures(http)
-    name, data = contents()["guitar"]
+    name, data = contents()["owl"]
     again = http.post("/v1/files", files={"file": (f"copy of {name}", data)}, data={"purpose": "x"}).json()
-    assert [one["file_id"] for one in again["duplicates"] if one["exact"]] == [shelf.ids["guitar"]]
+    assert [one["file_id"] for one in again["duplicates"] if one["exact"]] == [shelf.ids["owl"]]
     (processed,) = wait_processed(http, again["id"])
     assert processed["segments"] == 1
     assert encoded_pictures(http) == before
-    found = search(http, "a guitar", top_k=2, search_modalities=["image"])
-    assert {one["file_id"] for one in found} == {shelf.ids["guitar"], again["id"]}
-    folded = search(http, "a guitar", top_k=1, search_modalities=["image"], dedupe=True)
+    found = search(http, "an owl", top_k=2, search_modalities=["image"])
+    assert {one["file_id"] for one in found} == {shelf.ids["owl"], again["id"]}
+    folded = search(http, "an owl", top_k=1, search_modalities=["image"], dedupe=True)
     assert len(folded[0]["duplicates"]) == 1  # type: ignore[arg-type]
     http.delete(f"/v1/files/{again['id']}")
 
@@ -140,10 +140,10 @@ def encoded_pictures(http: httpx.Client) -> float:
 
 
 def test_a_picture_that_looks_like_another_is_named_on_upload(http: httpx.Client, shelf: Shelf) -> None:
-    smaller = jpeg(drawing("guitar"), side=200)
+    smaller = jpeg(drawing("owl"), side=200)
     answer = http.post("/v1/files", files={"file": ("small.jpg", smaller)}, data={"purpose": "x"}).json()
     near = [one for one in answer["duplicates"] if not one["exact"]]
-    assert [one["file_id"] for one in near] == [shelf.ids["guitar"]]
+    assert [one["file_id"] for one in near] == [shelf.ids["owl"]]
     assert near[0]["similarity"] > 0.9
     http.delete(f"/v1/files/{answer['id']}")
 
@@ -166,7 +166,7 @@ def test_a_file_that_cannot_be_understood_says_why_and_can_be_tried_again(http: 
 @pytest.mark.parametrize(
     ("query", "wanted"),
     [
-        ("a musical instrument with strings", "guitar"),
+        ("a bird with large eyes", "owl"),
         ("a yellow flower", "sunflower"),
         ("INV-2024-0042", "bill"),
         ("why do clients quit?", "talk"),
@@ -186,7 +186,7 @@ def as_query(data: bytes, kind: str) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("query", "modalities", "wanted"),
     [
-        (lambda: as_query(jpeg(drawing("guitar"), 300), "image"), ["image"], "guitar"),
+        (lambda: as_query(jpeg(drawing("owl"), 300), "image"), ["image"], "owl"),
         (lambda: as_query(jpeg(drawing("helicopter"), 300), "image"), ["video"], "clip"),
         (
             lambda: as_query(media.speech("I am looking for a yellow flower."), "audio"),
@@ -219,31 +219,31 @@ def test_every_kind_of_medium_finds_every_kind_of_file(
 
 
 def test_a_picture_finds_what_is_written_about_its_subject(http: httpx.Client, shelf: Shelf) -> None:
-    about = upload(http, "lesson.txt", b"A guitar has six strings, which are plucked with the fingers.")
+    about = upload(http, "lesson.txt", b"An owl is a bird that hunts mice at night.")
     wait_processed(http, about)
-    found = search(http, as_query(jpeg(drawing("guitar")), "image"), search_modalities=["document"])
+    found = search(http, as_query(jpeg(drawing("owl")), "image"), search_modalities=["document"])
     assert found[0]["file_id"] == about
     http.delete(f"/v1/files/{about}")
 
 
 def test_a_file_is_a_query_that_does_not_find_itself(http: httpx.Client, shelf: Shelf) -> None:
-    query = {"type": "file", "file": {"file_id": shelf.ids["guitar"]}}
+    query = {"type": "file", "file": {"file_id": shelf.ids["owl"]}}
     found = search(http, query)
-    assert shelf.ids["guitar"] not in [one["file_id"] for one in found]
+    assert shelf.ids["owl"] not in [one["file_id"] for one in found]
     unknown = http.post("/v1/search", json={"query": {"type": "file", "file": {"file_id": "file-0"}}})
     assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "file_not_found")
 
 
 def test_a_mixture_leans_to_the_part_with_the_larger_weight(http: httpx.Client, shelf: Shelf) -> None:
-    def mixed(flower: float, guitar: float) -> object:
+    def mixed(flower: float, owl: float) -> object:
         return [
-            {"type": "text", "content": "a yellow flower", "weight": flower},
-            {**as_query(jpeg(drawing("guitar")), "image"), "weight": guitar},
+            {"type": "text", "content": "a sunflower", "weight": flower},
+            {**as_query(jpeg(drawing("owl")), "image"), "weight": owl},
         ]
 
     only = {"search_modalities": ["image"], "weights": {"lexical": 0}}
     assert best(http, shelf, mixed(1.0, 0.2), **only) == "sunflower"
-    assert best(http, shelf, mixed(0.2, 1.0), **only) == "guitar"
+    assert best(http, shelf, mixed(0.2, 1.0), **only) == "owl"
 
 
 def test_the_scene_is_found_with_its_time_and_a_picture_of_it(http: httpx.Client, shelf: Shelf) -> None:
@@ -317,12 +317,12 @@ def test_an_answer_cites_the_second_of_a_recording(client: openai.OpenAI, shelf:
 def test_a_picture_that_was_found_is_looked_at(client: openai.OpenAI, shelf: Shelf) -> None:
     answer, citations = grounded(
         client,
-        "Which musical instrument is in the picture?",
+        "Which bird is in the picture?",
         top_k=1,
-        filters={"metadata": {"name": ["guitar", "sunflower"]}},
+        filters={"metadata": {"name": ["owl", "sunflower"]}},
     )
-    assert [one["file_id"] for one in citations] == [shelf.ids["guitar"]]
-    assert "guitar" in answer.lower()
+    assert [one["file_id"] for one in citations] == [shelf.ids["owl"]]
+    assert "owl" in answer.lower()
 
 
 def test_the_pictures_of_the_question_are_part_of_the_query(client: openai.OpenAI, shelf: Shelf) -> None:
@@ -378,7 +378,7 @@ def test_a_chat_takes_uploaded_files_of_every_kind_by_id(client: openai.OpenAI, 
         return completion.choices[0].message.content or ""
 
     assert "bluebird" in ask("notes", "What is the wifi password?")
-    assert "guitar" in ask("guitar", "What is in this picture?").lower()
+    assert "owl" in ask("owl", "What is in this picture?").lower()
     assert "price" in ask("talk", "What does the speaker say?")
     assert "4200" in ask("minutes", "How much is the rent of the warehouse?")
     assert "INV-2024-0042" in ask("bill", "What does the invoice say?")

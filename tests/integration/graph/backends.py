@@ -1,12 +1,30 @@
-"""Backends without weights, for the graph."""
+"""Backends without weights, for the graph. The library and its index are real: see MULTIMODAL_STATE."""
 
 from __future__ import annotations
 
 from deployments.backends import Backends
-from tests.encoder_fakes import FakeAudioEncoder, FakeImageEncoder, FakeReader, FakeTextEncoder, FakeVision
+from multimodal.config import AppArgs, state
+from multimodal.retrieval.opening import make_store
+from multimodal.retrieval.store import SegmentStore
+from multimodal.retrieval.types import VectorName
+from tests.encoder_fakes import (
+    DIMENSIONS,
+    FakeAudioEncoder,
+    FakeImageEncoder,
+    FakeReader,
+    FakeTextEncoder,
+    FakeVision,
+)
 from tests.fakes import FakeGenerator, FakeLoader
 
+
+def small_index(args: AppArgs) -> SegmentStore:
+    """Qdrant's engine, for the vectors of the fakes."""
+    return make_store(args, state(), dict.fromkeys(VectorName, DIMENSIONS))
+
+
 FAKES = Backends(
+    store=small_index,
     loader=lambda args: FakeLoader(),
     text=lambda args: FakeTextEncoder(),
     image=lambda args: FakeImageEncoder(),

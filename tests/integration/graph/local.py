@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol, cast
 
 import httpx
+import pytest
 from fastapi import FastAPI
 from ray import serve
 from ray.serve import Application
@@ -29,6 +32,15 @@ GATEWAYS: dict[httpx.AsyncClient, Gateway] = {}
 @contextmanager
 def running(app: Application, name: str) -> Iterator[httpx.AsyncClient]:
     """A client of the graph. Every deployment is a thread with an event loop of its own."""
+    with tempfile.TemporaryDirectory(prefix="mm-state-") as folder, pytest.MonkeyPatch.context() as patch:
+        # Deployments of graphs before this one are never told to let go of their index.
+        patch.setitem(os.environ, "MULTIMODAL_STATE", folder)
+        with _running(app, name) as client:
+            yield client
+
+
+@contextmanager
+def _running(app: Application, name: str) -> Iterator[httpx.AsyncClient]:
     handle = serve.run(app, name=name, _local_testing_mode=True)
     # Local testing mode has no HTTP proxy: the client talks to the Gateway's ASGI app itself.
     handle._init()  # type: ignore[no-untyped-call]

@@ -12,6 +12,7 @@ from multimodal.types import (
     GenerationStep,
     InputMessage,
     MediaSkipped,
+    MediaSource,
     Role,
     Shortened,
     StageEvent,
@@ -168,6 +169,6 @@ async def test_large_body_is_parsed_all_the_same(client: httpx.AsyncClient, serv
 
     assert response.status_code == 200
     part = service.requests[0].messages[0].parts[0]
-    assert not isinstance(part, TextPart)
+    assert isinstance(part, MediaSource)
     assert part.data == data
     assert response.json()["usage"]["prompt_tokens"] == USAGE.prompt_tokens

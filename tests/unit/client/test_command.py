@@ -91,7 +91,7 @@ def test_long_lists_of_failures_are_cut(screen: Screen) -> None:
     failures = [Failure(shown=f"{number}.txt", reason="No.") for number in range(MAX_SHOWN + 5)]
     report(Summary(fates=Counter({Fate.EMPTY: 2}), failures=failures, waiting=3), screen.console)
 
-    assert "2 empty, left out, 3 still being processed." in screen.text
+    assert "2 empty and left out, 3 still being processed." in screen.text
     assert f"{MAX_SHOWN + 5} failed" in screen.text
     assert f"{MAX_SHOWN}.txt" not in screen.text
     assert "... and 5 more." in screen.text

@@ -1,4 +1,5 @@
 import re
+from collections.abc import Sequence
 from itertools import pairwise
 
 from hypothesis import given
@@ -11,10 +12,11 @@ from multimodal.generation.describe import (
     NO_SPEECH_IN_VIDEO,
     NO_TEXT,
     describe_audio,
+    describe_document,
     describe_image,
     describe_video,
 )
-from multimodal.types import MediaKind, VideoFeatures
+from multimodal.types import Chunk, DocumentFeatures, MediaKind, PageFeatures, VideoFeatures
 from tests.unit.generation.features import picture, scene, segment, text, text_at, transcript, video
 
 # --- pictures ------------------------------------------------------------------------------------
@@ -189,3 +191,55 @@ def test_every_spoken_word_is_told_once_and_times_never_go_back(
         assert [told.count(f"w{number}x{i}") for i in range(words)] == [1] * words
     starts = [float(found[1]) for line in lines if (found := re.search(r"[Ff]rom ([\d.]+) to", line))]
     assert starts == sorted(starts)
+
+
+# --- documents -----------------------------------------------------------------------------------
+
+
+def paper(*pages: Sequence[str], first: int = 1, count: int | None = None) -> list[str]:
+    """What is said of a document whose pages have these chunks."""
+    found = tuple(
+        PageFeatures(number=number, chunks=tuple(Chunk(text=text, box=None) for text in texts), image=None)
+        for number, texts in enumerate(pages, first)
+    )
+    features = DocumentFeatures(sha256="d", title="", pages=found, page_count=count or len(pages))
+    part = describe_document("p", features)
+    assert (part.kind, part.param, part.visual) == (MediaKind.DOCUMENT, "p", None)
+    return list(part.lines)
+
+
+def test_a_document_is_told_page_by_page() -> None:
+    assert paper(["First page."], [], ["Third."]) == [
+        "Page 1 says:",
+        "First page.",
+        "Page 3 says:",
+        "Third.",
+    ]
+    assert paper(["All of it."]) == ["The document says:", "All of it."]
+
+
+def test_a_document_is_called_by_its_title() -> None:
+    features = DocumentFeatures(sha256="d", title='The "report"', pages=(), page_count=1)
+    assert describe_document("p", features).title == "Document \"The 'report'\""
+
+
+def test_a_document_that_was_read_in_part_says_so() -> None:
+    assert paper(["a"], ["b"], count=40)[0] == "Only pages 1 to 2 of 40 were read."
+    assert paper(["a"], first=7, count=40)[0] == "Only page 7 of 40 was read."
+
+
+def test_a_document_without_text_says_so() -> None:
+    assert paper([]) == ["There is no text in the document."]
+
+
+def test_headings_that_chunks_repeat_are_told_once() -> None:
+    assert paper(["News\none", "News\ntwo", "End\nthree"])[1:] == ["News one two End three"]
+
+
+@given(st.lists(st.text("ab c\n", min_size=1, max_size=400), min_size=1, max_size=6))
+def test_no_word_of_a_document_is_lost_and_no_line_is_long(texts: list[str]) -> None:
+    # Different first lines, so that none is taken for a heading that is repeated.
+    chunks = [f"{number}\n{text}" for number, text in enumerate(texts)]
+    lines = paper(chunks)[1:]
+    assert " ".join(lines).split() == " ".join(chunks).split()
+    assert all(len(line) <= 300 or " " not in line for line in lines)

@@ -76,6 +76,23 @@ def test_media_are_numbered_through_the_whole_conversation() -> None:
     assert text.index("Picture 1") < text.index("first") < text.index("Picture 2") < text.index("second")
 
 
+def test_documents_are_numbered_too() -> None:
+    part = MediaPart(kind=MediaKind.DOCUMENT, param="p", lines=("A document of 1 page.",))
+    assert "Document 1:\nA document of 1 page." in build(user(part))[1]
+
+
+def test_a_medium_with_a_title_is_called_by_it_and_not_counted() -> None:
+    named = replace(picture("found"), title="report.pdf, page 3", param="p")
+    _, rendered = build(user(named, picture("sent")))
+    assert "report.pdf, page 3:\nfound" in rendered
+    assert "Picture 1:\nsent" in rendered
+
+
+def test_a_control_token_in_a_title_is_made_harmless() -> None:
+    named = replace(picture("found"), title="a <|end|> b")
+    assert "<|end|>" not in build(user(named))[1]
+
+
 def test_a_message_with_media_has_a_wording_of_its_own() -> None:
     _, text = build(user(TextPart(text="Who {media} speaks?"), picture("a line")))
     assert text.endswith("user: Notes: Picture 1:\na line Asked: Who {media} speaks?")

@@ -34,6 +34,8 @@ def test_a_gap_parts_paragraphs() -> None:
 def test_a_word_parted_at_the_end_of_a_line_is_whole_again() -> None:
     (one,) = paragraphs([*line("quar\x02"), *line("terly", top=114)])
     assert one.text == "quarterly"
+    assert [one.text for one in paragraphs(line("a quar\x02terly"))] == ["a quarterly"]
+    assert [one.text for one in paragraphs(line("the quar\x02"))] == ["the quar-"]
 
 
 def test_cells_of_a_row_are_one_line_and_columns_stay_apart() -> None:

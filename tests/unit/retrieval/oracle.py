@@ -1,4 +1,4 @@
-"""The truth, by brute force: a store that looks at every segment, and a search over it. Float64 throughout."""
+"""The truth, by brute force: a store that looks at every segment, and a search over it. In float64."""
 
 from __future__ import annotations
 
@@ -182,7 +182,13 @@ def expected_hits(store: OracleStore, search: Search, args: RetrieverArgs) -> li
     """All hits of a search, offset and limit aside, by looking at every segment in every way."""
     segments = {one.id: one for one in store.of(search.tenant, search.filter)}
     spaces = [
-        best(store._cosines(segments.values(), name, query.vector) for name in query.names)
+        best(
+            {
+                one: query.gain(name) * cosine
+                for one, cosine in store._cosines(segments.values(), name, query.vector).items()
+            }
+            for name in query.names
+        )
         for query in search.spaces
     ]
     words = lexical_scores(store, search)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 from hypothesis import strategies as st
@@ -32,6 +33,8 @@ KEYS = ("colour", "a.b", 'q"[]', "n")
 SCALARS: tuple[Scalar, ...] = (1, 1.0, True, "1", False, 0, 0.5, -3, "blue", 'b"=[', "", 2**60)
 FILES = ("file-a", "file-b", "file-c")
 
+T = TypeVar("T")
+
 _random = np.random.default_rng(7)
 
 
@@ -48,9 +51,9 @@ def segment_id(number: int) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_OID, str(number)))
 
 
-def segment(number: int = 0, **fields: Any) -> Segment:
+def segment(number: int = 0, **fields: object) -> Segment:
     """A segment; what the test does not say is nothing special."""
-    known: dict[str, Any] = {
+    known: dict[str, object] = {
         "id": segment_id(number),
         "tenant": "ann",
         "file_id": "file-a",
@@ -59,7 +62,7 @@ def segment(number: int = 0, **fields: Any) -> Segment:
         "part": SegmentPart.PICTURE,
         "ordinal": number,
     }
-    return Segment(**{**known, **fields})
+    return Segment(**{**known, **fields})  # type: ignore[arg-type]
 
 
 def vectors() -> st.SearchStrategy[Vector]:
@@ -99,8 +102,8 @@ def _ranges() -> st.SearchStrategy[Range]:
     return st.builds(Range, gte=bound, lte=bound, gt=bound, lt=bound)
 
 
-def _some(values: Any, **options: int) -> st.SearchStrategy[tuple[Any, ...]]:
-    return st.lists(st.sampled_from(values), max_size=2, **options).map(tuple)
+def _some(values: Sequence[T]) -> st.SearchStrategy[tuple[T, ...]]:
+    return st.lists(st.sampled_from(values), max_size=2).map(tuple)
 
 
 def filters() -> st.SearchStrategy[SegmentFilter]:
@@ -119,12 +122,23 @@ def filters() -> st.SearchStrategy[SegmentFilter]:
     ) | st.just(SegmentFilter())
 
 
+def _space(vector: Vector, names: tuple[VectorName, ...], weight: float, gain: float) -> SpaceQuery:
+    """The last of the names with this gain."""
+    gains = (1.0,) * (len(names) - 1) + (gain,)
+    return SpaceQuery(vector=vector, names=names, gains=gains, weight=weight)
+
+
 def searches() -> st.SearchStrategy[Search]:
     names = st.sampled_from(
         ((VectorName.PICTURE,), (VectorName.WORDS,), (VectorName.PICTURE, VectorName.WORDS))
     )
     weight = st.sampled_from((0.5, 1.0, 3.0))
-    spaces = st.lists(st.builds(SpaceQuery, vector=vectors(), names=names, weight=weight), max_size=2)
+    spaces = st.lists(
+        st.builds(
+            _space, vector=vectors(), names=names, weight=weight, gain=st.sampled_from((0.5, 1.0, 1.7))
+        ),
+        max_size=2,
+    )
     return st.builds(
         Search,
         tenant=st.sampled_from(TENANTS),

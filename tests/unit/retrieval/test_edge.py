@@ -61,7 +61,7 @@ def test_an_index_of_other_sizes_models_or_schema_is_refused(folder: Path) -> No
             EdgeStore(folder, ARGS, sizes, models)
     state = json.loads((folder / STATE_FILE).read_text())
     (folder / STATE_FILE).write_text(json.dumps({**state, "schema": 7}))
-    with pytest.raises(ConfigError, match="schema 7.*Move the index away"):
+    with pytest.raises(ConfigError, match=r"schema 7.*Move the index away"):
         EdgeStore(folder, ARGS, {WORDS: 4}, MINILM)
     (folder / STATE_FILE).write_text(json.dumps(state))
     EdgeStore(folder, ARGS, {WORDS: 4}, MINILM).close()

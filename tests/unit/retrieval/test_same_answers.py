@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from multimodal.retrieval import lexical
 from multimodal.retrieval.engine import SearchEngine
 from multimodal.retrieval.store import Scored, SegmentStore
-from multimodal.retrieval.types import Search, Segment, SegmentFilter, Vector, VectorName
+from multimodal.retrieval.types import Search, Segment, SegmentFilter, SpaceQuery, Vector, VectorName
 from tests.unit.retrieval import segments as draw
 from tests.unit.retrieval.oracle import OracleStore, expected_hits, lexical_scores, seen, well_apart
 from tests.unit.retrieval.segments import ARGS, FILES, HASHES, TENANTS, TEXTS
@@ -166,11 +166,9 @@ def test_searches(stores: Stores, stored: list[Segment], search: Search) -> None
         assert [hit.segment.id for hit in found.hits] == [one.id for one in page]
         assert found.more == (len(truth) > search.offset + search.limit)
         for hit, one in zip(found.hits, page, strict=True):
-            assert (hit.score, hit.similarity, hit.lexical) == (
-                pytest.approx(one.score, abs=1e-4),
-                one.similarity if one.similarity is None else pytest.approx(one.similarity, abs=1e-5),
-                one.lexical if one.lexical is None else pytest.approx(one.lexical, abs=1e-4),
-            )
+            assert hit.score == pytest.approx(one.score, abs=1e-4)
+            assert hit.similarity == (one.similarity and pytest.approx(one.similarity, abs=1e-5))
+            assert hit.lexical == (one.lexical and pytest.approx(one.lexical, abs=1e-4))
             assert hit.duplicates == one.duplicates
             known = oracle.segments[search.tenant, one.id]
             assert plain(hit.segment) == plain(seen(known, search.with_vectors))
@@ -180,7 +178,7 @@ def test_pages_of_a_search_follow_each_other(stores: Stores) -> None:
     oracle = filled(stores, [draw.segment(n, words=draw.POOL[n % 7]) for n in range(40)])
     search = Search(
         tenant="ann",
-        spaces=(draw.SpaceQuery(vector=draw.POOL[0], names=(VectorName.WORDS,)),),
+        spaces=(SpaceQuery(vector=draw.POOL[0], names=(VectorName.WORDS,)),),
         limit=7,
     )
     for store in (*stores.values(), oracle):

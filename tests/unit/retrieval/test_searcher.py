@@ -475,7 +475,7 @@ async def test_a_question_and_its_media_are_one_mixture() -> None:
     (made,) = stages.searches
     parts = [RED, DOG, vector_of("blue tree"), vector_of("which one?")]
     assert only(made).vector == near(np.sum(parts, axis=0))
-    assert (made.words, made.limit, made.min_similarity) == ("which one?", 4, 0.3)
+    assert (made.words, made.limit, made.min_similarity) == ("which one?", 4, args().search.relevance)
     assert made.with_vectors
     assert made.fold_duplicates
 

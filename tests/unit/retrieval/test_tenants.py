@@ -1,4 +1,4 @@
-"""No tenant ever sees, counts, changes or deletes what belongs to another, even where their ids are the same."""
+"""No tenant sees, counts, changes or deletes what belongs to another, even where ids are the same."""
 
 from __future__ import annotations
 

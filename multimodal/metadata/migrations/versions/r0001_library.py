@@ -35,7 +35,8 @@ def _contents() -> None:
         sa.PrimaryKeyConstraint("key", name="pk_contents"),
     )
     _index("uq_contents_live", "contents", ["tenant", "sha256"], "state = 'live'", unique=True)
-    _index("ix_contents_unsettled", "contents", ["state", "since_us"], "state != 'live'")
+    _index("ix_contents_bytes", "contents", ["tenant", "sha256"])
+    _index("ix_contents_state", "contents", ["state", "since_us"])
 
 
 def _files() -> None:
@@ -62,15 +63,13 @@ def _files() -> None:
         sa.Column("pages", sa.Integer),
         sa.Column("duplicates", sa.JSON, nullable=False),
         sa.Column("owner", sa.String),
-        sa.Column("lease_us", sa.BigInteger),
-        sa.Column("not_before_us", sa.BigInteger, nullable=False),
+        sa.Column("due_us", sa.BigInteger),
         sa.PrimaryKeyConstraint("id", name="pk_files"),
         sa.ForeignKeyConstraint(["content_key"], ["contents.key"], name="fk_files_content_key"),
     )
-    waiting = "deleted_us IS NULL AND status IN ('uploaded', 'processing')"
     _index("uq_files_created", "files", ["tenant", "created_us"], unique=True)
     _index("ix_files_content", "files", ["content_key"])
-    _index("ix_files_queue", "files", ["not_before_us", "created_us", "id"], waiting)
+    _index("ix_files_due", "files", ["due_us", "created_us", "id"], "due_us IS NOT NULL")
     _index("ix_files_deleted", "files", ["deleted_us"], "deleted_us IS NOT NULL")
 
 
