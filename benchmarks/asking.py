@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypedDict, cast
 
@@ -18,14 +16,16 @@ import qdrant_edge as qdrant
 
 from benchmarks import processes
 from benchmarks.common import percentile
+from benchmarks.filled import NEVER_S
 from benchmarks.made_up import LARGE_TENANT, Question
-from multimodal.config import RetrieverArgs
+from multimodal.config import AppArgs
 from multimodal.retrieval import lexical, points
-from multimodal.retrieval.edge_points import EdgePoints, configuration
+from multimodal.retrieval.edge import EdgeStore
+from multimodal.retrieval.edge_points import EdgePoints
 from multimodal.retrieval.engine import SearchEngine
 from multimodal.retrieval.filters import AnyOf, where
+from multimodal.retrieval.mixture import Direction, spaces_of
 from multimodal.retrieval.points import LEXICAL
-from multimodal.retrieval.qdrant import PointReader, PointWriter, QdrantSegments
 from multimodal.retrieval.types import Search, SegmentFilter, SpaceQuery, VectorName
 
 TOP = 10
@@ -122,47 +122,27 @@ class InProcess:
         return answers
 
 
-class TwinStore(QdrantSegments):
-    """The product's store over points that are open already. It is only read."""
+class TwinStore(EdgeStore):
+    """The product's store, and the engine under it."""
 
-    def __init__(self, points: EdgePoints, sizes: Mapping[VectorName, int]) -> None:
-        super().__init__(sizes)
-        self._points = points
-
-    @contextmanager
-    def _reading(self) -> Iterator[PointReader]:
-        yield self._points
-
-    @contextmanager
-    def _writing(self) -> Iterator[PointWriter]:
-        raise TypeError("a twin is only read")
-        yield
-
-    def check_health(self) -> None:
-        """See SegmentStore."""
-
-    def close(self) -> None:
-        """See SegmentStore. Whoever opened the points closes them."""
+    def points(self) -> EdgePoints:
+        """What it asks."""
+        with self._reading() as points:
+            return points
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Twin:
     """One engine with the points, and two ways to ask it: by itself, and through SearchEngine."""
 
-    shard: qdrant.EdgeShard
-    points: EdgePoints
-    store: TwinStore
-    engine: SearchEngine
-    args: RetrieverArgs
-
-    @classmethod
-    def open(cls, folder: Path, sizes: Mapping[VectorName, int]) -> Twin:
-        """The points of a folder, with the embedded profile's settings."""
-        args = RetrieverArgs()
-        shard = qdrant.EdgeShard.load(str(folder), configuration(args, sizes))
-        there = EdgePoints(shard, args.hnsw_ef)
-        store = TwinStore(there, sizes)
-        return cls(shard=shard, points=there, store=store, engine=SearchEngine(store, args), args=args)
+    def __init__(self, folder: Path, args: AppArgs, sizes: Mapping[VectorName, int]) -> None:
+        # Nothing is written, so nothing need be done in the background.
+        self._args = args.retriever.model_copy(update={"optimize_s": NEVER_S})
+        self._image = args.image
+        self.store = TwinStore(folder, self._args, sizes)
+        self._engine = SearchEngine(self.store, self._args)
+        self._points = self.store.points()
+        # The very engine under the store: another one would have memory of its own.
+        self._shard = self._points._shard
 
     def bare(self, question: Question) -> list[str]:
         """One query of Qdrant's engine: the nearest by one vector, with their payloads."""
@@ -171,18 +151,18 @@ class Twin:
             query=qdrant.Query.Nearest(question.vector.tolist(), using=VectorName.WORDS),
             filter=bare_filter(question.filter),
             with_payload=True,
-            params=qdrant.SearchParams(hnsw_ef=self.args.hnsw_ef),
+            params=qdrant.SearchParams(hnsw_ef=self._args.hnsw_ef),
         )
         return self._bare(request)
 
     def dense(self, question: Question) -> list[str]:
         """The same question to SearchEngine."""
-        return self._search(question, (VectorName.WORDS,), "")
+        return self._search(question, (SpaceQuery(vector=question.vector, names=(VectorName.WORDS,)),), "")
 
     def bare_hybrid(self, question: Question) -> list[str]:
         """One query of Qdrant's engine that looks as deep by both vectors and by the words, and fuses them
         itself. All words weigh the same: it need not count how frequent they are, as the product does."""
-        which, depth = bare_filter(question.filter), self.args.candidates
+        which, depth = bare_filter(question.filter), self._args.candidates
         near = [qdrant.Query.Nearest(question.vector.tolist(), using=name) for name in BOTH]
         terms = sorted(lexical.query_terms(question.text))
         words = qdrant.Query.Nearest(qdrant.SparseVector(terms, [1.0] * len(terms)), using=LEXICAL)
@@ -191,42 +171,44 @@ class Twin:
             prefetches=[
                 qdrant.Prefetch(limit=depth, query=query, filter=which, params=params)
                 for query, params in [
-                    *((one, qdrant.SearchParams(hnsw_ef=self.args.hnsw_ef)) for one in near),
+                    *((one, qdrant.SearchParams(hnsw_ef=self._args.hnsw_ef)) for one in near),
                     (words, None),
                 ]
             ],
             # By the stubs, its kinds are no Fusion.
-            query=cast("qdrant.Fusion", qdrant.Fusion.Rrf(k=self.args.rrf_k)),
+            query=cast("qdrant.Fusion", qdrant.Fusion.Rrf(k=self._args.rrf_k)),
             with_payload=True,
         )
         return self._bare(request)
 
     def hybrid(self, question: Question) -> list[str]:
         """SearchEngine as POST /v1/search uses it: both vectors and the words."""
-        return self._search(question, BOTH, question.text)
+        asked = Direction(vectors={VectorName.WORDS: question.vector}, param="query")
+        spaces = spaces_of([asked], self._image, 1.0, "query", self._args.cross_modal_gain)
+        return self._search(question, spaces, question.text)
 
     def exact(self, name: VectorName, question: Question) -> list[str]:
         """Every segment that passes is compared."""
         which, vector = where(LARGE_TENANT, question.filter), question.vector.tolist()
-        found = self.points.nearest(name, vector, which, TOP, exact=True, at_least=None)
+        found = self._points.nearest(name, vector, which, TOP, exact=True, at_least=None)
         return [points.segment_id(LARGE_TENANT, one) for one, _ in found]
 
     def close(self) -> None:
         """Let go of the folder."""
-        self.shard.close()
+        self.store.close()
 
     def _bare(self, request: qdrant.QueryRequest) -> list[str]:
-        return [points.segment_id(LARGE_TENANT, str(one.id)) for one in self.shard.query(request)]
+        return [points.segment_id(LARGE_TENANT, str(one.id)) for one in self._shard.query(request)]
 
-    def _search(self, question: Question, names: tuple[VectorName, ...], words: str) -> list[str]:
+    def _search(self, question: Question, spaces: tuple[SpaceQuery, ...], words: str) -> list[str]:
         search = Search(
             tenant=LARGE_TENANT,
-            spaces=(SpaceQuery(vector=question.vector, names=names),),
+            spaces=spaces,
             words=words,
             filter=question.filter,
             limit=TOP,
         )
-        return [hit.segment.id for hit in self.engine.search(search).hits]
+        return [hit.segment.id for hit in self._engine.search(search).hits]
 
 
 def bare_filter(wanted: SegmentFilter) -> qdrant.Filter:

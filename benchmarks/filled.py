@@ -3,7 +3,7 @@
 A folder for each number of segments holds:
 - `state`: what MULTIMODAL_STATE names, with `library/index`, and with `library/metadata.db`, which is
   written anew each time
-- `twin`: a copy of the index's points, for this process, as the server has the others locked
+- `twin`: a copy of the index for this process, as the server has the other locked
 - `made.json`: how far it is, and what it took. A run that was stopped goes on from there.
 """
 
@@ -35,7 +35,7 @@ from multimodal.retrieval.types import VectorName
 
 BLOCK_BYTES = 512
 """Unit of st_blocks, whatever the file system's own."""
-_NEVER_S = 1e6
+NEVER_S = 1e6
 """The store builds its graph by itself every so often. Here it is built when all is there."""
 _SAVE_EVERY = 10
 _MICROSECONDS = 1_000_000
@@ -80,7 +80,7 @@ class Filled:
 
     @property
     def twin(self) -> Path:
-        """The points, for this process."""
+        """The index, for this process."""
         return self.folder / "twin"
 
     def made(self) -> Made:
@@ -99,19 +99,21 @@ class Filled:
         if not made.done:
             shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._make_index(made, report)
+        if not made.after_bytes:
+            self._make_index(made, report)
         shutil.rmtree(self.twin, ignore_errors=True)
-        copy_points(self._generation(), self.twin)
+        copy_points(self.state / opening.INDEX_FOLDER, self.twin)
         made.ready = True
         self._save(made)
         return made
 
     def _make_index(self, made: Made, report: Callable[[str], None]) -> None:
-        args = RetrieverArgs(optimize_s=_NEVER_S)
+        args = RetrieverArgs(optimize_s=NEVER_S)
         store = EdgeStore(self.state / opening.INDEX_FOLDER, args, sizes(), models())
         try:
             self._fill(store, made, report)
-            made.before_bytes = allocated_bytes(self._generation())
+            made.before_bytes = made.before_bytes or allocated_bytes(self._generation())
+            self._save(made)
             report("graph")
             started_s = time.perf_counter()
             store.optimize(force=True)
@@ -120,6 +122,7 @@ class Filled:
             store.close()
         made.after_bytes = allocated_bytes(self._generation())
         made.parts_bytes = bytes_by_part(self._generation())
+        self._save(made)
 
     def _fill(self, store: EdgeStore, made: Made, report: Callable[[str], None]) -> None:
         library = made_up.Library(centres())

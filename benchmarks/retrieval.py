@@ -38,6 +38,8 @@ from benchmarks.compare import BUSY_CORES
 from benchmarks.filled import Filled, Made, encoder, sizes, write_rows
 from benchmarks.image_encoder import in_child
 from benchmarks.made_up import Question, Questions
+from multimodal import serve_config
+from multimodal.config import AppArgs
 from multimodal.retrieval.types import SegmentFilter, VectorName
 from multimodal.serving.background import running_server
 
@@ -246,6 +248,11 @@ def http_sides(filled: Filled) -> Iterator[dict[str, Side]]:
         yield made
 
 
+def embedded_args() -> AppArgs:
+    """Of the embedded profile. Raises ConfigError where the file is not there or not sound."""
+    return serve_config.read(CONFIG).args or AppArgs()
+
+
 def write_config(folder: Path) -> Path:
     """The embedded profile with the graph of this benchmark."""
     config = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
@@ -272,7 +279,7 @@ def run_size(filled: Filled, options: Options, with_http: bool) -> tuple[list[Sp
     """All speeds and recalls with one number of segments."""
     with ExitStack() as stack:
         sides = dict(stack.enter_context(http_sides(filled))) if with_http else {}
-        twin = stack.enter_context(closing(Twin.open(filled.twin, sizes())))
+        twin = stack.enter_context(closing(Twin(filled.twin, embedded_args(), sizes())))
         calls = {BARE: twin.bare, DENSE: twin.dense, BARE_HYBRID: twin.bare_hybrid, HYBRID: twin.hybrid}
         sides = {**{name: InProcess(call) for name, call in calls.items()}, **sides}
         questions = Questions(encoder(), options.seed)

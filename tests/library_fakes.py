@@ -215,6 +215,21 @@ class FakeShelf:
         self._called("existing")
         return {one for one in file_ids if one in self.files and self.files[one].tenant == tenant}
 
+    async def processed(self) -> Mapping[str, Sequence[str]]:
+        self._called("processed")
+        found: dict[str, list[str]] = {}
+        for file in self.files.values():
+            if file.status is FileStatus.PROCESSED and file.segments:
+                found.setdefault(file.tenant, []).append(file.id)
+        return found
+
+    async def requeue(self, tenant: str, file_ids: Sequence[str]) -> None:
+        self._called("requeue")
+        for file_id in file_ids:
+            file = self.files.get(file_id)
+            if file is not None and file.tenant == tenant and file.status is FileStatus.PROCESSED:
+                self._change(file_id, status=FileStatus.UPLOADED, segments=0)
+
     async def sweep(self) -> int:
         self._called("sweep")
         self.sweeps += 1

@@ -142,6 +142,14 @@ class IngestQueue(Protocol):
         """Which of these files exist, whatever their status."""
         ...
 
+    async def processed(self) -> Mapping[str, Sequence[str]]:
+        """Ids of all PROCESSED files that have segments, by tenant."""
+        ...
+
+    async def requeue(self, tenant: str, file_ids: Sequence[str]) -> None:
+        """Have those of the files that are PROCESSED processed again."""
+        ...
+
     async def sweep(self) -> int:
         """Delete bytes that no file refers to, and uploads that never ended, older than `orphan_s`.
         How many there were."""

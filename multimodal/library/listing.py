@@ -88,6 +88,15 @@ class Listing:
         with self._database.read() as session:
             return [(tenant, file_id) for tenant, file_id in session.execute(gone)]
 
+    def processed(self) -> Mapping[str, Sequence[str]]:
+        """See `IngestQueue.processed`."""
+        done = (File.status == FileStatus.PROCESSED, File.segments > 0, File.deleted_us.is_(None))
+        found: dict[str, list[str]] = {}
+        with self._database.read() as session:
+            for tenant, file_id in session.execute(select(File.tenant, File.id).where(*done)):
+                found.setdefault(tenant, []).append(file_id)
+        return found
+
 
 def _created_us(session: Session, tenant: str, file_id: str) -> int:
     here = (File.tenant == tenant, File.id == file_id, File.deleted_us.is_(None))

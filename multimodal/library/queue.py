@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from multimodal.config import LibraryArgs
 from multimodal.errors import InvalidRequest
 from multimodal.library.records import Duplicate, FileRecord, FileStatus
-from multimodal.library.rows import duplicates_json, microseconds, record_named
+from multimodal.library.rows import duplicates_json, microseconds, record_named, slices
 from multimodal.metadata.database import Database
 from multimodal.metadata.tables import File
 
@@ -92,7 +92,25 @@ class Queue:
 
     def retry(self, tenant: str, file_id: str) -> FileRecord:
         """See `FileLibrary.retry`. Does nothing with a file that nothing can be searched in."""
-        again: Changes = {
+        idle = (File.status != FileStatus.PROCESSING, File.kind.is_not(None), File.deleted_us.is_(None))
+        with self._database.write() as session:
+            session.execute(
+                update(File).where(File.tenant == tenant, File.id == file_id, *idle).values(self._anew())
+            )
+            record = record_named(session, tenant, file_id)
+        if record.status is FileStatus.PROCESSING:
+            raise InvalidRequest("This file is being processed. Retry it when that has failed.")
+        return record
+
+    def requeue(self, tenant: str, file_ids: Sequence[str]) -> None:
+        """See `IngestQueue.requeue`."""
+        done = (File.tenant == tenant, File.status == FileStatus.PROCESSED, File.deleted_us.is_(None))
+        with self._database.write() as session:
+            for some in slices(file_ids):
+                session.execute(update(File).where(File.id.in_(some), *done).values(self._anew()))
+
+    def _anew(self) -> Changes:
+        return {
             **NOBODYS,
             "status": FileStatus.UPLOADED,
             "progress": 0.0,
@@ -102,15 +120,6 @@ class Queue:
             "error_message": None,
             "due_us": self._old_turn(),
         }
-        idle = (File.status != FileStatus.PROCESSING, File.kind.is_not(None), File.deleted_us.is_(None))
-        with self._database.write() as session:
-            session.execute(
-                update(File).where(File.tenant == tenant, File.id == file_id, *idle).values(again)
-            )
-            record = record_named(session, tenant, file_id)
-        if record.status is FileStatus.PROCESSING:
-            raise InvalidRequest("This file is being processed. Retry it when that has failed.")
-        return record
 
     def _take(self, session: Session, file: File, owner: str) -> FileRecord:
         file.status = FileStatus.PROCESSING

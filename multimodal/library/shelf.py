@@ -204,6 +204,12 @@ class StoredLibrary:
     async def existing(self, tenant: str, file_ids: Sequence[str]) -> set[str]:
         return await asyncio.to_thread(self._listing.existing, tenant, file_ids)
 
+    async def processed(self) -> Mapping[str, Sequence[str]]:
+        return await asyncio.to_thread(self._listing.processed)
+
+    async def requeue(self, tenant: str, file_ids: Sequence[str]) -> None:
+        await asyncio.to_thread(self._queue.requeue, tenant, file_ids)
+
     async def sweep(self) -> int:
         return await asyncio.to_thread(self._filing.sweep)
 

@@ -1,4 +1,4 @@
-"""Repairs what crashes left: segments and bytes of files that do not exist any more."""
+"""Repairs what crashes left: segments and bytes without a file, files without their segments."""
 
 from __future__ import annotations
 
@@ -29,11 +29,17 @@ class Sweep:
         self._now = now
 
     async def once(self) -> bool:
-        """Purge deleted files, forget segments of files that are not there, delete bytes without a file.
+        """Purge deleted files, forget segments of files that are not there, process files again whose segments
+        the index has lost, delete bytes without a file.
 
-        Whether all three could be done; a failure of one does not keep the others from being tried.
+        Whether all of it could be done; a failure of one does not keep the others from being tried.
         """
-        steps: Sequence[Callable[[], Awaitable[object]]] = (self._purge, self._forget, self._shelf.sweep)
+        steps: Sequence[Callable[[], Awaitable[object]]] = (
+            self._purge,
+            self._forget,
+            self._requeue,
+            self._shelf.sweep,
+        )
         return all([await _tried(step) for step in steps])
 
     async def _purge(self) -> None:
@@ -53,6 +59,17 @@ class Sweep:
                 if gone:
                     ctx = self._context(tenant)
                     await within(ctx, self._stages.forget_files(ctx, sorted(gone)))
+
+    async def _requeue(self) -> None:
+        """As after the index was deleted, because it was made for other models. The database is asked first:
+        what is processed meanwhile is in the index already."""
+        processed = await self._shelf.processed()
+        ctx = self._context("")
+        indexed = await within(ctx, self._stages.indexed_files(ctx))
+        for tenant, ids in processed.items():
+            lost = set(ids).difference(indexed.get(tenant, ()))
+            for some in _slices(sorted(lost)):
+                await self._shelf.requeue(tenant, some)
 
     def _context(self, tenant: str) -> RequestContext:
         return RequestContext(

@@ -252,3 +252,20 @@ async def test_another_process_goes_on_where_one_stopped(stored: Stored) -> None
     stored.close()
     stored.clock.advance(LEASE_S + 1)
     assert (await claimed(stored.open(), "two")).id == file.id
+
+
+async def test_processed_files_are_listed_and_can_be_processed_again(library: StoredLibrary) -> None:
+    files = [
+        await add(library, b"%d" % number, tenant=tenant) for number, tenant in enumerate(("ann", "bob"))
+    ]
+    waiting = await add(library, b"waiting")
+    for segments in (2, 0):
+        await finish(library, await claimed(library), segments=segments)
+    assert await library.processed() == {"ann": [files[0].id]}
+
+    await library.requeue("bob", [files[0].id, waiting.id])
+    assert (await library.get("ann", files[0].id)).status is FileStatus.PROCESSED
+    await library.requeue("ann", [files[0].id, waiting.id, "file-0"])
+    again = await library.get("ann", files[0].id)
+    assert (again.status, again.segments, again.attempts) == (FileStatus.UPLOADED, 0, 0)
+    assert (await claimed(library)).id == files[0].id

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from multimodal.errors import StageUnavailable
+from multimodal.library.records import FileStatus
 from multimodal.library.segments import of_picture
 from multimodal.library.sweep import Sweep
 from multimodal.types import ImageText, MediaKind
@@ -73,3 +76,15 @@ async def test_a_file_is_not_purged_before_its_segments_are_forgotten(
     assert shelf.unpurged == [("ann", a_file(1, None).id)]
     assert await sweep.once()
     assert shelf.unpurged == []
+
+
+async def test_files_whose_segments_are_lost_are_processed_again(
+    stages: FakeLibraryStages, shelf: FakeShelf
+) -> None:
+    for number, segments in ((1, 1), (2, 1), (3, 0)):
+        file = replace(a_file(number, MediaKind.IMAGE), status=FileStatus.PROCESSED, segments=segments)
+        shelf.put(file)
+    indexed(stages, 1, "ann")
+    assert await Sweep(stages, shelf).once()
+    waiting = [one.id[-1] for one in shelf.files.values() if one.status is FileStatus.UPLOADED]
+    assert waiting == ["2"]
