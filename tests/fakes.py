@@ -121,6 +121,9 @@ class FakeLoader:
             raise InvalidMedia("This medium is damaged. Send it again.", param=source.param)
         return decoded(source)
 
+    def check(self, source: MediaSource) -> None:
+        """Everything is small enough."""
+
     def start(self) -> None:
         """Nothing to start."""
 

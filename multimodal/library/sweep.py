@@ -29,8 +29,8 @@ class Sweep:
         self._now = now
 
     async def once(self) -> bool:
-        """Purge deleted files, forget segments of files that are not there, process files again whose segments
-        the index has lost, delete bytes without a file.
+        """Purge deleted files, forget segments of files that are not there, have files processed again whose
+        segments the index has lost, delete bytes without a file.
 
         Whether all of it could be done; a failure of one does not keep the others from being tried.
         """

@@ -151,3 +151,55 @@ def lines(text: str) -> Iterator[dict[str, object]]:
     for line in text.splitlines():
         if '"event": "request"' in line:
             yield json.loads(line[line.index("{") :])
+
+
+def test_no_tenant_has_anything_of_the_files_of_another(server: RunningServer) -> None:
+    def call(tenant: str, method: str, path: str, **body: object) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {KEYS[tenant]}"}
+        return httpx.request(method, f"{server.base_url}{path}", headers=headers, timeout=60, **body)  # type: ignore[arg-type]
+
+    form: dict[str, object] = {"files": {"file": ("plan.txt", b"the secret plan")}, "data": {"purpose": "x"}}
+    file = call("team-a", "POST", "/v1/files", **form).raise_for_status().json()
+    end = time.monotonic() + PATIENCE_S
+    while call("team-a", "GET", f"/v1/files/{file['id']}").json()["status"] != "processed":
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    mine = call("team-a", "POST", "/v1/search", json={"query": "the secret plan"}).json()
+    assert [one["file_id"] for one in mine["results"]] == [file["id"]]
+
+    for method, path in (
+        ("GET", ""),
+        ("GET", "/content"),
+        ("GET", "/thumbnails/0"),
+        ("POST", "/retry"),
+        ("DELETE", ""),
+    ):
+        answer = call("team-b", method, f"/v1/files/{file['id']}{path}")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "file_not_found")
+    assert call("team-b", "GET", "/v1/files").json()["data"] == []
+    queries: list[object] = [
+        {"query": "the secret plan"},
+        {"query": "the secret plan", "filters": {"file_ids": [file["id"]]}},
+    ]
+    for query in queries:
+        assert call("team-b", "POST", "/v1/search", json=query).json()["results"] == []
+    named = {"query": {"type": "file", "file": {"file_id": file["id"]}}}
+    assert call("team-b", "POST", "/v1/search", json=named).status_code == 404
+    part = {"type": "file", "file": {"file_id": file["id"]}}
+    chat = {"model": MODEL, "messages": [{"role": "user", "content": [part]}]}
+    assert call("team-b", "POST", "/v1/chat/completions", json=chat).status_code == 404
+    asked = {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": "the secret plan"}],
+        "retrieval": {"score_threshold": -1},
+    }
+    answer = call("team-b", "POST", "/v1/chat/completions", json=asked).raise_for_status()
+    assert answer.json()["citations"] == []
+    assert (
+        "secret plan"
+        in call("team-a", "POST", "/v1/chat/completions", json=asked).json()["citations"][0]["snippet"]
+    )
+
+    again = call("team-b", "POST", "/v1/files", **form).raise_for_status().json()
+    assert again["duplicates"] == []
+    assert call("team-a", "GET", f"/v1/files/{file['id']}/content").content == b"the secret plan"
