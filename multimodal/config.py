@@ -229,7 +229,7 @@ class RetrieverArgs(Settings):
     candidates: int = Field(100, gt=0, description="best segments of each ranked list that are fused")
     rrf_k: int = Field(60, gt=0, description="k of reciprocal rank fusion")
     cross_modal_gain: float = Field(
-        1.7,
+        1.5,
         gt=0,
         description=(
             "unified space: factor for cosines of words with pictures, which are smaller than those of words "
@@ -252,7 +252,7 @@ class SearchArgs(Settings):
         4, gt=0, description="segments that an answer stands on, unless the request says so"
     )
     relevance: float = Field(
-        0.38, ge=-1, le=1, description="similarity below which a segment is not relevant for an answer"
+        0.35, ge=-1, le=1, description="similarity below which a segment is not relevant for an answer"
     )
 
 
