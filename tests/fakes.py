@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -175,6 +175,20 @@ def told(request: GenerateRequest) -> str:
         for part in message.parts:
             lines += [part.text] if isinstance(part, TextPart) else part.lines
     return " ".join(lines)
+
+
+async def _value(value: T) -> T:
+    return value
+
+
+class ready(Awaitable[T]):
+    """A result that is there. May be awaited any number of times, or never."""
+
+    def __init__(self, value: T) -> None:
+        self._of = value
+
+    def __await__(self) -> Generator[object, None, T]:
+        return _value(self._of).__await__()
 
 
 def _returning(value: T) -> Callable[[], Awaitable[T]]:

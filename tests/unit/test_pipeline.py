@@ -11,14 +11,19 @@ from dataclasses import replace
 import pytest
 
 from multimodal.config import AppArgs
-from multimodal.errors import DeadlineExceeded, InvalidMedia, LostMedia, StageUnavailable
+from multimodal.errors import DeadlineExceeded, FileUnknown, InvalidMedia, LostMedia, StageUnavailable
+from multimodal.generation.sources import NOTHING_FOUND
+from multimodal.library.records import FileRecord, Retrieval
 from multimodal.pipeline import Assistant
+from multimodal.retrieval.types import Found, Hit, Search, Segment, SegmentPart
 from multimodal.types import (
     AnalysisEvent,
     AnalysisRequest,
     ChatEvent,
     ChatRequest,
+    Citation,
     Deferred,
+    FileReference,
     GenerationStep,
     GeneratorEmbedding,
     ImageFeatures,
@@ -31,6 +36,7 @@ from multimodal.types import (
     RequestContext,
     Role,
     Sampling,
+    Sources,
     SpeechHints,
     SpeechPlan,
     StageEvent,
@@ -41,7 +47,7 @@ from multimodal.types import (
     Visual,
 )
 from tests.encoder_fakes import vector_of
-from tests.fakes import FakeStages, scene, spoken, told
+from tests.fakes import FakeStages, ready, scene, spoken, told
 from tests.unit.api.library_fakes import FakeFiles
 
 
@@ -372,3 +378,119 @@ async def test_without_a_vision_tower_nothing_is_looked_at() -> None:
     await run(stages, chat(PICTURE, CLIP))
     assert "see" not in stages.calls
     assert not stages.visuals
+
+
+# --- answers that stand on uploaded files --------------------------------------------------------
+
+
+class Shelved(FakeStages):
+    """The index finds what it is given; every search is kept."""
+
+    def __init__(self, *hits: Hit, **options: object) -> None:
+        super().__init__(**options)  # type: ignore[arg-type]
+        self.hits = hits
+        self.searches: list[Search] = []
+
+    def search(self, ctx: RequestContext, search: Search) -> Deferred[Found]:
+        self.searches.append(search)
+        return ready(Found(hits=self.hits, more=False))
+
+
+FILES = FakeFiles()
+NOTES = FILES.put(b"notes", filename="notes.txt")
+PHOTO = FILES.put(b"cat", filename="photo.png", kind=MediaKind.IMAGE)
+
+
+def hit(record: FileRecord, text: str, part: SegmentPart = SegmentPart.TEXT, **fields: object) -> Hit:
+    segment = Segment(
+        id=f"{record.id}/{text}",
+        tenant="local",
+        file_id=record.id,
+        sha256=record.content.sha256,
+        kind=record.kind or MediaKind.DOCUMENT,
+        part=part,
+        ordinal=0,
+        text=text,
+    )
+    return Hit(segment=replace(segment, **fields), score=1.0, similarity=0.7)  # type: ignore[arg-type]
+
+
+async def ground(stages: FakeStages, request: ChatRequest, **options: object) -> list[ChatEvent]:
+    retrieval = Retrieval(**options)  # type: ignore[arg-type]
+    assistant = Assistant(stages, AppArgs(), FILES)
+    async with aclosing(assistant.chat(context(), request, retrieval)) as events:
+        return [event async for event in events]
+
+
+def cited(events: list[ChatEvent]) -> list[Citation]:
+    (sources,) = [event for event in events if isinstance(event, Sources)]
+    return list(sources.citations)
+
+
+async def test_an_answer_is_told_what_was_found_the_best_last_and_cites_it() -> None:
+    stages = Shelved(hit(NOTES, "best passage"), hit(NOTES, "second passage"))
+    events = await ground(stages, chat(TextPart(text="and the question")))
+    words = answer(events)
+    assert words.index("second passage") < words.index("best passage") < words.index("and the question")
+    assert [(one.number, one.snippet) for one in cited(events)] == [
+        (1, "best passage"),
+        (2, "second passage"),
+    ]
+    kinds = [type(event) for event in events]
+    first_words = next(i for i, one in enumerate(events) if isinstance(one, GenerationStep) and one.deltas)
+    assert kinds.index(GenerationStep) < kinds.index(Sources) < first_words
+    stages_seen = [event.stage for event in events if isinstance(event, StageEvent)]
+    assert stages_seen == ["retrieve", "retrieve", "generate", "generate"]
+
+
+async def test_where_nothing_is_found_the_generator_is_told_so() -> None:
+    events = await ground(Shelved(), chat(TextPart(text="what?")))
+    assert NOTHING_FOUND in answer(events)
+    assert cited(events) == []
+
+
+async def test_a_picture_that_was_found_is_looked_at_without_being_encoded() -> None:
+    stages = Shelved(
+        hit(PHOTO, "", SegmentPart.PICTURE, picture=RED, logit_scale=10.0), has_vision_tower=True
+    )
+    events = await ground(stages, chat(TextPart(text="what?")))
+    (visual,) = stages.visuals
+    assert isinstance(visual, GeneratorEmbedding)
+    assert "encode_image" not in stages.calls
+    assert [one.file_id for one in cited(events)] == [PHOTO.id]
+
+
+async def test_files_of_the_conversation_are_not_looked_into_again() -> None:
+    stages = Shelved()
+    reference = FileReference(file_id=NOTES.id, param="messages.0.content.0")
+    message = InputMessage(role=Role.USER, parts=(reference, TextPart(text="what?")))
+    await ground(stages, ChatRequest(messages=(message,), sampling=Sampling()))
+    assert stages.searches[0].filter.not_file_ids == (NOTES.id,)
+
+
+async def test_an_uploaded_file_stands_where_its_id_stood() -> None:
+    reference = FileReference(file_id=PHOTO.id, param="messages.0.content.0")
+    message = InputMessage(role=Role.USER, parts=(reference,))
+    stages = FakeStages()
+    request = ChatRequest(messages=(message,), sampling=Sampling())
+    async with aclosing(Assistant(stages, AppArgs(), FILES).chat(context(), request)) as events:
+        [event async for event in events]
+    assert f"load {reference.param}" in stages.calls
+
+
+async def test_a_file_that_is_not_there_is_named_or_skipped() -> None:
+    reference = FileReference(file_id="file-0", param="messages.0.content.0")
+    message = InputMessage(role=Role.USER, parts=(reference, TextPart(text="hi")))
+    request = ChatRequest(messages=(message,), sampling=Sampling())
+    with pytest.raises(FileUnknown) as error:
+        await run(FakeStages(), request)
+    assert error.value.param == reference.param
+    events = await run(FakeStages(), replace(request, on_media_error=OnMediaError.SKIP))
+    assert [one.code for one in events if isinstance(one, MediaSkipped)] == ["file_not_found"]
+
+
+async def test_a_retriever_that_fails_fails_the_answer_that_needs_it() -> None:
+    stages = FakeStages(failures={"search": [StageUnavailable.restarting("Retriever")]})
+    with pytest.raises(StageUnavailable):
+        await ground(stages, chat(TextPart(text="what?")))
+    assert not stages.requests

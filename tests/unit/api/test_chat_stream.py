@@ -10,7 +10,16 @@ from fastapi import FastAPI
 from openai.types.chat import ChatCompletionChunk
 
 from multimodal.errors import DeadlineExceeded, InvalidMedia, StageUnavailable
-from multimodal.types import Delta, GenerationStep, MediaSkipped, Shortened, StageEvent
+from multimodal.types import (
+    Citation,
+    Delta,
+    GenerationStep,
+    MediaKind,
+    MediaSkipped,
+    Shortened,
+    Sources,
+    StageEvent,
+)
 from tests.unit.api.fakes import (
     ACCEPTED,
     HELLO,
@@ -228,3 +237,60 @@ async def test_error_after_a_stage_event_is_the_last_event(app: FastAPI, service
 async def test_without_asking_there_are_no_stages(app: FastAPI, service: FakeService) -> None:
     service.script = (StageEvent(stage="generate"), *HELLO, StageEvent(stage="generate", seconds=2.0))
     assert b"stage" not in (await call(app, CHAT, chat_body(**STREAM))).body
+
+
+CITATION = Citation(
+    number=1,
+    file_id="file-1",
+    filename="talk.mp4",
+    kind=MediaKind.VIDEO,
+    segment_id="s",
+    ordinal=2,
+    similarity=1.25,
+    score=0.03,
+    snippet="churn",
+    start_s=1.5,
+    end_s=2.5,
+)
+
+
+async def test_citations_come_before_the_words_and_again_at_the_end(
+    app: FastAPI, service: FakeService
+) -> None:
+    service.script = (ACCEPTED, Sources(citations=(CITATION,)), *tokens("Hi"), end())
+    answer = await call(app, CHAT, chat_body(**STREAM, retrieval={"top_k": 1}))
+    chunks = events(answer.body)
+
+    assert chunks[0]["choices"] == []
+    first, last = chunks[0]["citations"], chunks[-1]["citations"]
+    assert first == last
+    assert first == [
+        {
+            "number": 1,
+            "file_id": "file-1",
+            "filename": "talk.mp4",
+            "type": "video",
+            "url": "/v1/files/file-1/content#t=1.5,2.5",
+            "similarity_score": 1.0,
+            "snippet": "churn",
+            "start_s": 1.5,
+            "end_s": 2.5,
+            "page": None,
+            "box": None,
+        }
+    ]
+    assert service.retrievals[0] is not None
+
+
+async def test_nothing_found_is_an_empty_list(app: FastAPI, service: FakeService) -> None:
+    service.script = (ACCEPTED, Sources(citations=()), *tokens("Hi"), end())
+    chunks = events((await call(app, CHAT, chat_body(**STREAM, retrieval={}))).body)
+    assert chunks[0]["citations"] == chunks[-1]["citations"] == []
+
+
+async def test_an_answer_in_one_piece_has_its_citations(app: FastAPI, service: FakeService) -> None:
+    service.script = (ACCEPTED, Sources(citations=(CITATION,)), *tokens("Hi"), end())
+    body = json.loads((await call(app, CHAT, chat_body(retrieval={}))).body)
+    assert [one["file_id"] for one in body["citations"]] == ["file-1"]
+    service.script = (ACCEPTED, *tokens("Hi"), end())
+    assert "citations" not in json.loads((await call(app, CHAT, chat_body())).body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
@@ -12,9 +13,11 @@ from multimodal.api.body import parse
 from multimodal.api.catalogue import Catalogue
 from multimodal.api.convert import ChatCall, ChatConverter
 from multimodal.api.schemas import ChatCompletionRequest
-from multimodal.config import AppArgs
-from multimodal.errors import InvalidRequest, MultimodalError
+from multimodal.config import AppArgs, Limits
+from multimodal.errors import InvalidRequest, MediaTooLarge, MultimodalError
+from multimodal.library.records import Retrieval
 from multimodal.types import (
+    FileReference,
     FrameSampling,
     InputMessage,
     MediaKind,
@@ -188,3 +191,108 @@ def test_any_values_are_converted_or_refused_with_a_sentence(fields: dict[str, o
 def test_any_bytes_are_refused_with_a_sentence(body: bytes) -> None:
     with pytest.raises(InvalidRequest):
         parse(ChatCompletionRequest, bytearray(body))
+
+
+# --- files and retrieval -------------------------------------------------------------------------
+
+
+def _file(**file: object) -> dict[str, object]:
+    return {"type": "file", "file": file}
+
+
+def _only_part(part: dict[str, object]) -> object:
+    ((found,),) = [message.parts for message in _convert(chat_body(part)).request.messages]
+    return found
+
+
+def test_a_file_id_is_left_to_the_library() -> None:
+    part = _only_part(_file(file_id="file-1") | {"frame_sampling": "scene", "max_frames": 3})
+    assert part == FileReference(
+        file_id="file-1",
+        param="messages.0.content.0",
+        frame_sampling=FrameSampling.SCENE,
+        max_frames=3,
+    )
+
+
+@pytest.mark.parametrize("prefix", ["", "data:text/markdown;base64,"])
+def test_a_document_may_come_as_a_data_url_or_as_base64(prefix: str) -> None:
+    text = b"# Fees\n\nSeven dollars.\n"
+    part = _only_part(_file(file_data=prefix + base64.b64encode(text).decode(), filename="fees.md"))
+    assert isinstance(part, MediaSource)
+    assert (part.kind, part.data, part.filename) == (MediaKind.DOCUMENT, text, "fees.md")
+    assert part.param == "messages.0.content.0"
+
+
+def test_a_picture_may_come_as_a_file() -> None:
+    png = base64.b64decode(
+        "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
+    )
+    part = _only_part(_file(file_data=base64.b64encode(png).decode()))
+    assert isinstance(part, MediaSource)
+    assert part.kind is MediaKind.IMAGE
+
+
+@pytest.mark.parametrize(
+    ("file", "code", "param"),
+    [
+        ({}, "invalid_request", "file"),
+        (
+            {"file_data": base64.b64encode(b"\x00\x01\x02\x03").decode()},
+            "unsupported_media",
+            "file.file_data",
+        ),
+        ({"file_data": "https://example.com/a.pdf"}, "remote_url_not_allowed", "file.file_data"),
+        ({"file_data": "not base64!"}, "invalid_media", "file.file_data"),
+    ],
+)
+def test_a_file_that_is_none_is_named(file: dict[str, object], code: str, param: str) -> None:
+    with pytest.raises(InvalidRequest) as error:
+        _convert(chat_body(_file(**file)))
+    assert (error.value.code, error.value.param) == (code, f"messages.0.content.0.{param}")
+
+
+def test_a_document_over_the_limit_is_refused_before_it_is_looked_at() -> None:
+    args = AppArgs(limits=Limits(document_bytes=10))
+    body = chat_body(_file(file_data=base64.b64encode(b"eleven bytes").decode(), filename="a.txt"))
+    schema = parse(ChatCompletionRequest, bytearray(json.dumps(body).encode()))
+    with pytest.raises(MediaTooLarge):
+        ChatConverter(args, Catalogue(args), lambda: NOW_S).convert(schema)
+
+
+def test_retrieval_is_off_unless_it_is_asked_for() -> None:
+    assert _convert(chat_body()).retrieval is None
+    assert _convert(chat_body(retrieval={"enabled": False, "top_k": 3})).retrieval is None
+    assert _convert(chat_body(retrieval={})).retrieval == Retrieval()
+
+
+def test_what_is_said_of_retrieval_arrives() -> None:
+    options = {
+        "top_k": 3,
+        "score_threshold": 0.5,
+        "file_ids": ["file-1", "file-2", "file-1"],
+        "filters": {"kind": "video", "file_ids": ["file-2", "file-3"], "date": "last_7_days"},
+    }
+    found = _convert(chat_body(retrieval=options)).retrieval
+    assert found is not None
+    assert (found.top_k, found.min_similarity) == (3, 0.5)
+    assert found.filter.file_ids == ("file-2",)
+    assert found.filter.kinds == (MediaKind.VIDEO,)
+    assert found.filter.created_s is not None
+    assert found.filter.created_s.gte == NOW_S - 7 * 86400
+
+
+@pytest.mark.parametrize(
+    ("options", "param"),
+    [
+        ({"top_k": 101}, "retrieval.top_k"),
+        ({"top_k": 0}, "retrieval.top_k"),
+        ({"filters": {"fiel_id": "x"}}, "retrieval.filters"),
+        ({"file_ids": []}, "retrieval.file_ids"),
+        ({"score_threshold": 2}, "retrieval.score_threshold"),
+    ],
+)
+def test_retrieval_that_cannot_be_is_named(options: dict[str, object], param: str) -> None:
+    with pytest.raises(InvalidRequest) as error:
+        _convert(chat_body(retrieval=options))
+    assert error.value.param == param
