@@ -21,6 +21,7 @@ from multimodal.generation.sources import NOTHING, Source, in_prompt, of_media, 
 from multimodal.library.desk import LibraryDesk
 from multimodal.library.files import FileLibrary
 from multimodal.library.records import Retrieval, SearchResult
+from multimodal.retrieval.searcher import RETRIEVE
 from multimodal.retrieval.types import SegmentPart
 from multimodal.stages import Stages
 from multimodal.types import (
@@ -60,8 +61,8 @@ from multimodal.understanding import Features, Medium, Understood, together
 E = TypeVar("E")
 T = TypeVar("T")
 
-RETRIEVE, GENERATE = "retrieve", "generate"
-"""The last stages of a request, as events and metrics name them."""
+GENERATE = "generate"
+"""The last stage of a request, as events and metrics name it."""
 
 
 class _Events(Generic[E]):
@@ -113,7 +114,9 @@ class Assistant:
 
         Raises what `Embedder.embed` raises, FileUnknown and UnsupportedMedia.
         """
-        found = await together(self._found(ctx, one) for one in inputs)
+        found = [
+            await self._desk.source(ctx, one) if isinstance(one, FileReference) else one for one in inputs
+        ]
         ctx = allowing(ctx, [one for one in found if isinstance(one, MediaSource)], self._args)
         return await self._embedder.embed(ctx, found, emit)
 
@@ -202,9 +205,6 @@ class Assistant:
     async def _source(self, ctx: RequestContext, source: MediaSource | FileReference) -> MediaSource:
         return source if isinstance(source, MediaSource) else await self._desk.source(ctx, source)
 
-    async def _found(self, ctx: RequestContext, one: str | MediaSource | FileReference) -> str | MediaSource:
-        return one if isinstance(one, str) else await self._source(ctx, one)
-
     async def _prepare(
         self,
         ctx: RequestContext,
@@ -228,23 +228,32 @@ class Assistant:
         self, ctx: RequestContext, request: ChatRequest, events: _Events[ChatEvent]
     ) -> ChatRequest:
         """The request with uploaded files in the place of their ids."""
-
-        async def found(part: TextPart | MediaSource | FileReference) -> TextPart | MediaSource | None:
-            if isinstance(part, TextPart):
-                return part
-            try:
-                return await self._source(ctx, part)
-            except InvalidRequest as error:
-                if request.on_media_error is OnMediaError.FAIL:
-                    raise
-                events.put(MediaSkipped(param=part.param, code=error.code, message=error.message))
-                return None
-
         messages = []
         for message in request.messages:
-            parts = await together(found(part) for part in message.parts)
-            messages.append(replace(message, parts=tuple(part for part in parts if part is not None)))
+            parts = [
+                await self._file_or_skip(ctx, part, request.on_media_error, events)
+                if isinstance(part, FileReference)
+                else part
+                for part in message.parts
+            ]
+            kept = tuple(part for part in parts if part is not None)
+            messages.append(replace(message, parts=kept))
         return replace(request, messages=tuple(messages))
+
+    async def _file_or_skip(
+        self,
+        ctx: RequestContext,
+        reference: FileReference,
+        on_error: OnMediaError,
+        events: _Events[ChatEvent],
+    ) -> MediaSource | None:
+        try:
+            return await self._desk.source(ctx, reference)
+        except InvalidRequest as error:
+            if on_error is OnMediaError.FAIL:
+                raise
+            events.put(MediaSkipped(param=reference.param, code=error.code, message=error.message))
+            return None
 
     async def _retrieve(
         self,
@@ -264,13 +273,14 @@ class Assistant:
             if isinstance(part, MediaSource) and part.param in understood
         ]
         words = _words(last)
-        found = await self._desk.searcher.ground(ctx, words, media, retrieval)
-        sources = [
+        try:
+            found = await self._desk.searcher.ground(ctx, words, media, retrieval)
+        finally:
+            events.put(StageEvent(stage=RETRIEVE, seconds=time.perf_counter() - entered_s))
+        return [
             source_of(number, result, words, self._shown(ctx, result))
             for number, result in enumerate(found, start=1)
         ]
-        events.put(StageEvent(stage=RETRIEVE, seconds=time.perf_counter() - entered_s))
-        return sources
 
     def _shown(self, ctx: RequestContext, result: SearchResult) -> Deferred[Visual] | None:
         """A picture that was found, as the generator looks at it; nothing is encoded again."""

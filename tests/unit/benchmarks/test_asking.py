@@ -19,7 +19,7 @@ from benchmarks.asking import (
     take_turn,
 )
 from benchmarks.made_up import Question, Questions
-from multimodal.api.schemas import EmbeddingsBody
+from multimodal.api.schemas import EmbeddingsRequest
 from multimodal.api.search import search_request
 from multimodal.api.search_schemas import SearchBody
 from multimodal.config import AppArgs
@@ -103,7 +103,7 @@ def test_bodies_ask_the_server_what_the_sides_in_this_process_are_asked() -> Non
         assert [one.query for one in asked.queries] == [question.text]
         assert asked.dense_weight == 1
         assert asked.lexical_weight == (1 if make_body is hybrid_body else 0)
-    assert EmbeddingsBody.model_validate(embeddings_body(question)).input == question.text
+    assert EmbeddingsRequest.model_validate(embeddings_body(question)).input == question.text
 
 
 def test_a_question_without_a_filter_has_none_in_its_body() -> None:

@@ -15,7 +15,7 @@ from benchmarks.made_up import Question, Questions
 from multimodal.config import AppArgs
 from multimodal.library.records import FileStatus
 from multimodal.library.shelf import open_library
-from multimodal.retrieval.types import VectorName
+from multimodal.retrieval.types import SegmentFilter, VectorName
 from tests.unit.benchmarks.test_made_up import DIMENSIONS, encode, vectors
 
 POINTS = 2 * made_up.BATCH
@@ -63,7 +63,7 @@ def test_a_run_that_was_stopped_goes_on_and_nothing_is_missing(folder: Filled, t
     assert made.done == POINTS
     assert min(made.upsert_s, made.build_s, made.before_bytes, made.after_bytes) > 0
     tenants = [made_up.LARGE_TENANT, *(f"tenant-{number}" for number in range(made_up.SMALL_TENANTS))]
-    assert sum(twin.store.count(tenant, made_up.SegmentFilter()) for tenant in tenants) == POINTS
+    assert sum(twin.store.count(tenant, SegmentFilter()) for tenant in tenants) == POINTS
 
 
 def test_what_is_there_is_not_made_again(folder: Filled) -> None:

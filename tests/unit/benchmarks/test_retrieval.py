@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import psutil
 import pytest
@@ -37,6 +38,11 @@ class Recording:
 
     def processes(self) -> Sequence[psutil.Process]:
         return self._inner.processes()
+
+
+def application(file: Path) -> dict[str, object]:
+    (found,) = cast("list[dict[str, object]]", serve_config.read(file).document["applications"])
+    return found
 
 
 def test_ratios_are_ours_over_theirs() -> None:
@@ -76,7 +82,5 @@ def test_sides_take_turns_on_the_same_questions_and_none_is_asked_twice() -> Non
 
 
 def test_the_server_is_the_embedded_profile_with_the_graph_of_the_benchmark(tmp_path: Path) -> None:
-    written = serve_config.read(write_config(tmp_path))
-    (application,) = written.document["applications"]  # type: ignore[misc]
-    original = serve_config.read(retrieval.CONFIG).document["applications"][0]  # type: ignore[index]
-    assert application == {**original, "import_path": retrieval.GRAPH}
+    written, original = write_config(tmp_path), retrieval.CONFIG
+    assert application(written) == {**application(original), "import_path": retrieval.GRAPH}
