@@ -22,7 +22,7 @@ $(if $(filter cpu gpu,$(EXTRA)),,$(error EXTRA is cpu or gpu))
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 	@echo '  Variables: EXTRA=cpu|gpu  CONFIG=$(CONFIG)  PYTHON=$(PYTHON)  TORCH_INDEX=$(TORCH_INDEX)'
-	@echo '  Environment of the server: MULTIMODAL_HOME, MULTIMODAL_HOST, MULTIMODAL_PORT, MULTIMODAL_DASHBOARD_PORT'
+	@echo '  Environment of the server: MULTIMODAL_HOME, MULTIMODAL_STATE, MULTIMODAL_HOST, MULTIMODAL_PORT, MULTIMODAL_DASHBOARD_PORT'
 
 run: install models ## Set up, then serve until Ctrl-C
 	@$(BIN)/multimodal serve --stop-with-parent --config $(CONFIG)

@@ -51,16 +51,24 @@ class Made(BaseModel):
     make_s: float = 0.0
     """To invent them."""
     upsert_s: float = 0.0
-    """To store them, by calls with BATCH segments each."""
+    """To store them, by calls with BATCH segments each, and to flush them from time to time."""
     build_s: float = 0.0
     """To build the graph, the copy of the points included."""
     before_bytes: int = 0
-    """The index on disk without a graph."""
+    """The index on disk before that; memory for more points is allocated ahead."""
     after_bytes: int = 0
-    """And with it."""
+    """And after it."""
     parts_bytes: dict[str, int] = Field(default_factory=dict)
     """The latter by what it is."""
     ready: bool = False
+
+
+class FlushingStore(EdgeStore):
+    """Its background work comes when it is called: the write-ahead log goes, but no graph is built."""
+
+    def flush(self) -> None:
+        """Begin a new write-ahead log."""
+        self._flush()
 
 
 class Filled:
@@ -109,7 +117,7 @@ class Filled:
 
     def _make_index(self, made: Made, report: Callable[[str], None]) -> None:
         args = RetrieverArgs(optimize_s=NEVER_S)
-        store = EdgeStore(self.state / opening.INDEX_FOLDER, args, sizes(), models())
+        store = FlushingStore(self.state / opening.INDEX_FOLDER, args, sizes(), models())
         try:
             self._fill(store, made, report)
             made.before_bytes = made.before_bytes or allocated_bytes(self._generation())
@@ -124,7 +132,7 @@ class Filled:
         made.parts_bytes = bytes_by_part(self._generation())
         self._save(made)
 
-    def _fill(self, store: EdgeStore, made: Made, report: Callable[[str], None]) -> None:
+    def _fill(self, store: FlushingStore, made: Made, report: Callable[[str], None]) -> None:
         library = made_up.Library(centres())
         for batch in range(made.done // made_up.BATCH, self.points // made_up.BATCH):
             started_s = time.perf_counter()
@@ -135,6 +143,9 @@ class Filled:
             made.upsert_s += time.perf_counter() - made_s
             made.done += len(segments)
             if made.done % (_SAVE_EVERY * made_up.BATCH) == 0:
+                flushing_s = time.perf_counter()
+                store.flush()
+                made.upsert_s += time.perf_counter() - flushing_s
                 self._save(made)
                 report(f"{made.done} of {self.points} segments, {made.done / made.upsert_s:.0f}/s")
 

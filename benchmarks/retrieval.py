@@ -328,19 +328,30 @@ def show_recall(points: int, recalls: Sequence[Recall]) -> None:
     console.print(table)
 
 
+STORAGE = {
+    "vectors": ("vector_storage-picture", "vector_storage-words", "vector_storage-look"),
+    "graph": ("vector_index-picture", "vector_index-words"),
+    "payload": ("payload_storage", "payload_index"),
+    "words": ("vector_storage-lexical", "vector_index-lexical"),
+    "log": ("wal",),
+}
+"""What takes space, and in which folders of the engine."""
+
+
 def show_made(made: Sequence[Made]) -> None:
     """What storing took."""
-    table = Table(title="The index", title_justify="left")
-    for heading in ("segments", "stored/s", "graph s", "bytes/segment", "of it graph", "/ raw vectors"):
+    table = Table(title="The index; bytes for each segment", title_justify="left")
+    for heading in ("segments", "stored/s", "graph s", "bytes", "/ raw vectors", *STORAGE):
         table.add_column(heading, justify="right")
     for one in made:
+        parts = (sum(one.parts_bytes.get(part, 0) for part in folders) for folders in STORAGE.values())
         table.add_row(
             str(one.points),
             f"{one.points / one.upsert_s:.0f}",
             f"{one.build_s:.0f}",
             f"{one.after_bytes / one.points:.0f}",
-            f"{(one.after_bytes - one.before_bytes) / one.points:.0f}",
             f"{one.after_bytes / one.points / raw_bytes():.2f}",
+            *(f"{part / one.points:.0f}" for part in parts),
         )
     console.print(table)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from fastapi import FastAPI
 
@@ -21,6 +23,9 @@ from multimodal.serving.checks import check_exposure
 
 bound_replica()
 
+THREADS = 32
+"""For parsing of large bodies, files and their database."""
+
 
 class Gateway(ReportsMetrics):
     """The OpenAI API over the graph. The ingress deployment: Serve calls `__serve_build_asgi_app__`."""
@@ -32,6 +37,9 @@ class Gateway(ReportsMetrics):
             # Plain `serve run` has not checked it: HAProxy would hide the callers' addresses.
             check_exposure("127.0.0.1", args, os.environ)
             _log_to_stderr()
+            # Serve gives a replica with a share of a core five threads, some of which wait for uploads.
+            loop = asyncio.get_running_loop()
+            loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="gateway"))
         self._args = args
         self._assistant = Assistant(Graph(Handles(**deployments), args), args, make_library(args))
         self._metrics = Metrics()

@@ -144,6 +144,7 @@ class IndexCalls:
     """Retriever's methods."""
 
     def __init__(self, retriever: Handle, timeout_s: float) -> None:
+        self.name = retriever.deployment_name
         self.store = Call[None](retriever, "store_segments", timeout_s)
         self.forget = Call[None](retriever, "forget_files", timeout_s)
         self.search = Call[Found](retriever, "search", timeout_s)
@@ -249,11 +250,18 @@ class Graph(AudioCalls):
     def store_segments(self, ctx: RequestContext, segments: Sequence[Segment]) -> Deferred[None]:
         return self._index.store(ctx, tuple(segments))
 
-    def forget_files(self, ctx: RequestContext, file_ids: Collection[str]) -> Deferred[None]:
-        return self._index.forget(ctx, tuple(file_ids))
+    async def forget_files(self, ctx: RequestContext, file_ids: Collection[str]) -> None:
+        await self._require_index()
+        await self._index.forget(ctx, tuple(file_ids))
 
-    def search(self, ctx: RequestContext, search: Search) -> Deferred[Found]:
-        return self._index.search(ctx, search)
+    async def search(self, ctx: RequestContext, search: Search) -> Found:
+        await self._require_index()
+        return await self._index.search(ctx, search)
+
+    async def _require_index(self) -> None:
+        """Callers need not wait for a Retriever that restarts. Raises StageUnavailable."""
+        if await self._monitor.is_down(self._index.name):
+            raise StageUnavailable.restarting(self._index.name)
 
     def segments_of(
         self, ctx: RequestContext, file_id: str, with_vectors: bool

@@ -78,8 +78,8 @@ def serve(
     """Start the server on this machine and show when it is ready.
 
     Runs `serve run` in a Ray instance of its own, which listens on loopback only, and stops all of it on
-    Ctrl-C or SIGTERM. Models, logs and state lie in MULTIMODAL_HOME, by default `multimodal` in your cache
-    folder.
+    Ctrl-C or SIGTERM. Models and logs lie in MULTIMODAL_HOME, by default `multimodal` in your cache folder;
+    uploaded files and their index in MULTIMODAL_STATE, by default the same folder.
     """
     from multimodal.serving import background, console, launcher, processes
 

@@ -166,7 +166,7 @@ class StoredLimits(Settings):
     image_bytes: int = Field(64 * MIB, gt=0, description="picture, bytes")
     audio_bytes: int = Field(200 * MIB, gt=0, description="recording, bytes")
     audio_s: float = Field(7200.0, gt=0, description="recording, seconds")
-    video_bytes: int = Field(512 * MIB, gt=0, description="video, bytes")
+    video_bytes: int = Field(256 * MIB, gt=0, description="video, bytes")
     video_s: float = Field(3600.0, gt=0, description="video, seconds")
     document_bytes: int = Field(200 * MIB, gt=0, description="document, bytes")
     document_pages: int = Field(2000, gt=0, description="document, pages")
@@ -179,12 +179,12 @@ class LibraryArgs(Settings):
         None,
         description=(
             "fsspec URL of the folder that holds the bytes (`s3://bucket/folder`, with that filesystem's own "
-            "credentials in the environment); null: `library/media` in MULTIMODAL_HOME"
+            "credentials in the environment); null: `library/media` in MULTIMODAL_STATE"
         ),
     )
     database_url: str | None = Field(
         None,
-        description="SQLAlchemy URL of the metadata; null: SQLite, `library/metadata.db` in MULTIMODAL_HOME",
+        description="SQLAlchemy URL of the metadata; null: SQLite, `library/metadata.db` in MULTIMODAL_STATE",
     )
     upload_bytes: int = Field(2048 * MIB, gt=0, description="largest upload, bytes")
     tenant_files: int = Field(100_000, gt=0, description="files of one tenant")
@@ -251,6 +251,7 @@ class SearchArgs(Settings):
     answer_top_k: int = Field(
         4, gt=0, description="segments that an answer stands on, unless the request says so"
     )
+    answer_max_top_k: int = Field(16, gt=0, description="segments that a request may ask for at most")
     relevance: float = Field(
         0.35, ge=-1, le=1, description="similarity below which a segment is not relevant for an answer"
     )

@@ -82,7 +82,7 @@ class _Events(Generic[E]):
             yield event
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Ready:
     """A chat whose answer can be generated."""
 
@@ -90,7 +90,7 @@ class _Ready:
     prompt: GenerateRequest
     visuals: Sequence[Deferred[Visual]]
     sources: Sequence[Source] | None
-    """None: nothing was looked for, or it was said already."""
+    """None: nothing was looked for."""
 
 
 class Assistant:
@@ -155,15 +155,20 @@ class Assistant:
             async for event in happening:
                 yield event
         ready = await work
-        async with aclosing(self._generate(ready.ctx, ready.prompt, ready.visuals)) as steps:
-            async for step in steps:
-                if isinstance(step, GenerationStep) and ready.sources is not None:
-                    # The first step, and with it what did not fit into the prompt.
-                    sources, ready.sources = ready.sources, None
-                    yield replace(step, shortened=of_media(step.shortened))
-                    yield in_prompt(sources, step.shortened)
-                else:
-                    yield step
+        sources = ready.sources
+        try:
+            async with aclosing(self._generate(ready.ctx, ready.prompt, ready.visuals)) as steps:
+                async for step in steps:
+                    if isinstance(step, GenerationStep) and sources is not None:
+                        # The first step, and with it what did not fit into the prompt.
+                        yield replace(step, shortened=of_media(step.shortened))
+                        yield in_prompt(sources, step.shortened)
+                        sources = None
+                    else:
+                        yield step
+        finally:
+            shown = (one.visual for one in ready.sources or ())
+            self._stages.abandon(*(visual for visual in shown if visual is not None))
 
     async def analyze(
         self, ctx: RequestContext, request: AnalysisRequest
@@ -290,7 +295,9 @@ class Assistant:
         if self._args.generator.pixels:
             if segment.kind is not MediaKind.IMAGE:
                 return None
-            source = MediaSource(kind=MediaKind.IMAGE, data=b"", param=RETRIEVE, stored=result.file.content)
+            source = MediaSource(
+                kind=MediaKind.IMAGE, data=b"", param="retrieval", stored=result.file.content
+            )
             return cast(Deferred[Visual], self._stages.load(ctx, source))
         if not self._stages.has_vision_tower or segment.picture is None:
             return None
@@ -403,8 +410,11 @@ def _prompt(
     *before, last = request.messages
     messages = [turn(message) for message in before]
     found: list[PromptPart] = []
-    if sources is not None:
-        found = [with_visual(one.part, one.visual) for one in reversed(sources)] or [NOTHING]
+    if sources:
+        found = [with_visual(one.part, one.visual) for one in reversed(sources)]
+    elif sources is not None and not understood:
+        # Beside media the answer may well be in those.
+        found = [NOTHING]
     ending = turn(last)
     messages.append(replace(ending, parts=(*found, *ending.parts)))
     return GenerateRequest(messages=tuple(messages), sampling=request.sampling), visuals

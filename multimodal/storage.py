@@ -108,7 +108,7 @@ class ContentStore:
 
     Args:
         url: fsspec URL or path of the folder; None: `library/media` in `home`.
-        home: MULTIMODAL_HOME.
+        home: MULTIMODAL_STATE.
 
     Raises ConfigError for a URL that is none. All methods raise StageUnavailable where the filesystem fails.
     """

@@ -45,7 +45,7 @@ class Catalogue:
             Entry(
                 id=args.generator.served_name,
                 endpoints=(CHAT, TRANSCRIBE, ANALYZE),
-                modalities=("text", "image", "audio", "video"),
+                modalities=("text", "image", "audio", "video", "document"),
             ),
             *_unified_space(args),
             Entry(
@@ -71,7 +71,10 @@ def _unified_space(args: AppArgs) -> tuple[Entry, ...]:
     """The models whose vectors can be compared: whichever is named, each input goes to the one it is for."""
     served = (EMBEDDINGS, CLASSIFY)
     text = Entry(
-        id=_name_of(args.text.model), endpoints=served, modalities=("text", "audio"), aliases=(TEXT_ALIAS,)
+        id=_name_of(args.text.model),
+        endpoints=served,
+        modalities=("text", "audio", "document"),
+        aliases=(TEXT_ALIAS,),
     )
     if args.image.model is None or args.image.space == "own":
         return (replace(text, aliases=(TEXT_ALIAS, IMAGE_ALIAS)),)

@@ -112,7 +112,7 @@ class FileData(Schema):
         }
     )
 
-    file_id: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = Field(
+    file_id: Annotated[Text, StringConstraints(min_length=1, max_length=256)] | None = Field(
         None, description="of an uploaded file, of any kind"
     )
     file_data: str | None = Field(

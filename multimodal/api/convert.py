@@ -138,8 +138,9 @@ def retrieval_of(
     """What is asked for; None where nothing is. Raises InvalidRequest."""
     if options is None or not options.enabled:
         return None
-    if options.top_k is not None and options.top_k > args.search.max_top_k:
-        raise InvalidRequest(f"top_k must be at most {args.search.max_top_k}.", param="retrieval.top_k")
+    most = args.search.answer_max_top_k
+    if options.top_k is not None and options.top_k > most:
+        raise InvalidRequest(f"top_k must be at most {most}.", param="retrieval.top_k")
     where = SegmentFilter()
     if options.filters is not None:
         where = segment_filter(options.filters, clock(), "retrieval.filters")

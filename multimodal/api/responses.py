@@ -69,7 +69,7 @@ def _cited(one: Citation) -> CitedSegment:
         filename=one.filename,
         type=one.kind,
         url=content_url(one.file_id, start_s=one.start_s, end_s=one.end_s, page=one.page),
-        similarity_score=None if one.similarity is None else round(min(1.0, one.similarity), 4),
+        similarity_score=None if one.similarity is None else round(max(-1.0, min(1.0, one.similarity)), 4),
         snippet=one.snippet,
         start_s=one.start_s,
         end_s=one.end_s,

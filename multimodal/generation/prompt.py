@@ -142,6 +142,8 @@ class PromptBuilder:
             if isinstance(part, TextPart):
                 words.append(self._harmless(part.text))
                 continue
+            if part.title is not None and part.visual is None and not lines[part.param]:
+                continue  # a source of which nothing is left
             title = self._title(part, counts)
             placeholders = 0 if part.visual is None else items[part.visual]
             marker = self._style.image_placeholder * placeholders

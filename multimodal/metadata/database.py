@@ -64,7 +64,7 @@ def open_database(url: str | None, home: Path) -> Database:
 
     Args:
         url: SQLAlchemy's; None: SQLite, `library/metadata.db` in `home`.
-        home: MULTIMODAL_HOME.
+        home: MULTIMODAL_STATE.
 
     Raises:
         ConfigError: it cannot be opened, is of another kind, or was made by a newer version.

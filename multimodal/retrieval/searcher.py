@@ -41,6 +41,9 @@ RETRIEVE = "retrieve"
 ROUNDS = 2
 """Looks into the index for one search: the second one leaves out files that turned out to be deleted."""
 
+ASKED_CHARACTERS = 4_000
+"""Of the words of a chat's last message that are looked for: its end, where the question stands."""
+
 QUESTION = "messages"
 """The part of a chat that errors about its question name."""
 
@@ -80,6 +83,7 @@ class Searcher:
 
         Raises what the stages raise and DeadlineExceeded.
         """
+        words = words[-ASKED_CHARACTERS:]
         work = [self._beside(ctx, features) for features in media]
         if words.strip():
             work.append(self._asked(ctx, words))

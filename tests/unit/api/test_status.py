@@ -40,7 +40,7 @@ async def test_generator_is_the_first_model(client: httpx.AsyncClient) -> None:
         "object": "model",
         "created": int(NOW_S),
         "owned_by": "multimodal",
-        "modalities": ["text", "image", "audio", "video"],
+        "modalities": ["text", "image", "audio", "video", "document"],
         "endpoints": ["/v1/chat/completions", "/v1/audio/transcribe", "/v1/video/analyze"],
     }
 
@@ -76,7 +76,7 @@ async def test_the_image_tower_is_a_model_where_it_shares_the_space_of_the_texts
 
     served = ["/v1/embeddings", "/v1/classify"]
     found = await entries(model="hf:someone/tower@main")
-    assert found["all-minilm-l6-v2"] == (["text", "audio"], served)
+    assert found["all-minilm-l6-v2"] == (["text", "audio", "document"], served)
     assert found["someone/tower"] == (["image", "video"], served)
     assert "someone/tower" not in await entries(model="hf:someone/tower@main", space="own")
     assert len(await entries(model=None)) == len(found) - 1
