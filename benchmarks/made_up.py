@@ -23,7 +23,7 @@ from multimodal.library.segments import segment_id
 from multimodal.retrieval.types import Scalar, Segment, SegmentFilter, SegmentPart, Vector
 from multimodal.types import MediaKind
 
-VERSION = 1
+VERSION = 2
 """Changes whenever the same numbers would give another library."""
 
 LARGE_TENANT = LOCAL_TENANT
@@ -52,8 +52,9 @@ CLUSTERS = 2000
 SPREAD = 0.8
 """Length of the noise beside a centre of length 1: a segment's cosine with its centre is about 0.78."""
 VOCABULARY = 20_000
-NOISE_WORDS = 20
-"""Of a segment's text, beside its description. Frequent words are frequent: density falls with rank^(2/3)."""
+NOISE_WORDS = 40
+"""At most, of a segment's text, beside its description. How many differs, and with it how much a word counts.
+Frequent words are frequent: density falls with rank^(2/3)."""
 
 _SEED = 20_240_501
 _FIRST_S = 1_600_000_000
@@ -126,6 +127,7 @@ class Library:
         topics = rng.integers(0, len(self._centres), BATCH)
         pictures, words = self._around(topics, rng), self._around(topics, rng)
         ranks = (VOCABULARY * rng.random((BATCH, NOISE_WORDS)) ** 3).astype(int)
+        lengths = rng.integers(0, NOISE_WORDS + 1, BATCH)
         looks = rng.integers(0, 2**64, BATCH, dtype=np.uint64)
         return [
             Segment(
@@ -136,7 +138,7 @@ class Library:
                 kind=file.kind,
                 part=PARTS[file.kind],
                 ordinal=ordinal,
-                text=f"{self._topics[topics[row]]} {' '.join(map(pseudo_word, ranks[row]))}",
+                text=f"{self._topics[topics[row]]} {' '.join(map(pseudo_word, ranks[row][: lengths[row]]))}",
                 created_s=file.created_s,
                 metadata=file.metadata,
                 perceptual_hash=int(looks[row]),

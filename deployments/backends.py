@@ -42,9 +42,11 @@ def make_loader(args: AppArgs) -> LoaderBackend:
 
 def make_store(args: AppArgs) -> SegmentStore:
     """The index of segments."""
+    from multimodal.library.identity import library_id
     from multimodal.retrieval import opening
 
-    return opening.make_store(args, state(), opening.vector_sizes(args, home()))
+    sizes = opening.vector_sizes(args, home())
+    return opening.make_store(args, state(), sizes, library_id(args.library, state()))
 
 
 def make_text(args: AppArgs) -> TextBackend:

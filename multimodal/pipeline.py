@@ -21,7 +21,8 @@ from multimodal.generation.sources import NOTHING, Source, in_prompt, of_media, 
 from multimodal.library.desk import LibraryDesk
 from multimodal.library.files import FileLibrary
 from multimodal.library.records import Retrieval, SearchResult
-from multimodal.retrieval.searcher import RETRIEVE
+from multimodal.retrieval.searcher import ASKED_CHARACTERS, RETRIEVE
+from multimodal.retrieval.snippet import Snippets
 from multimodal.retrieval.types import SegmentPart
 from multimodal.stages import Stages
 from multimodal.types import (
@@ -282,8 +283,9 @@ class Assistant:
             found = await self._desk.searcher.ground(ctx, words, media, retrieval)
         finally:
             events.put(StageEvent(stage=RETRIEVE, seconds=time.perf_counter() - entered_s))
+        snippets = Snippets(words[-ASKED_CHARACTERS:])
         return [
-            source_of(number, result, words, self._shown(ctx, result))
+            source_of(number, result, snippets, self._shown(ctx, result))
             for number, result in enumerate(found, start=1)
         ]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import APIRouter, Request, Response
 
 from multimodal.api.body import read_body
@@ -30,7 +32,7 @@ from multimodal.config import AppArgs
 from multimodal.errors import InvalidRequest
 from multimodal.library.records import QueryItem, SearchAnswer, SearchRequest, SearchResult
 from multimodal.retrieval.searcher import lexical_words
-from multimodal.retrieval.snippet import snippet
+from multimodal.retrieval.snippet import Snippets
 from multimodal.retrieval.types import Fusion, SegmentFilter
 from multimodal.types import FileReference, MediaSource, Usage
 
@@ -121,22 +123,26 @@ def search_router(surface: Surface) -> APIRouter:
         async with AbortOnDisconnect(request.receive):
             found = await surface.service().library.search(surface.context(exchange), asked, record.see)
         exchange.usage = Usage(prompt_tokens=found.tokens, completion_tokens=0, cached_tokens=0)
-        answer = _answer(found, lexical_words(asked))
-        return Response(answer.model_dump_json(), media_type="application/json")
+        # In a thread: snippets of long texts for long queries take a while.
+        answer = await asyncio.to_thread(_answer, found, lexical_words(asked))
+        return Response(answer, media_type="application/json")
 
     return router
 
 
-def _answer(found: SearchAnswer, words: str) -> SearchResponse:
-    return SearchResponse(
+def _answer(found: SearchAnswer, words: str) -> str:
+    """As JSON."""
+    snippets = Snippets(words)
+    answer = SearchResponse(
         object="list",
-        results=[_found(one, words) for one in found.results],
+        results=[_found(one, snippets) for one in found.results],
         has_more=found.more,
         usage=EmbeddingsUsage(prompt_tokens=found.tokens, total_tokens=found.tokens),
     )
+    return answer.model_dump_json()
 
 
-def _found(result: SearchResult, words: str) -> FoundSegment:
+def _found(result: SearchResult, snippets: Snippets) -> FoundSegment:
     hit, file = result.hit, result.file
     segment = hit.segment
     return FoundSegment(
@@ -147,14 +153,14 @@ def _found(result: SearchResult, words: str) -> FoundSegment:
         part=segment.part,
         url=content_url(file.id, start_s=segment.start_s, end_s=segment.end_s, page=segment.page),
         thumbnail_url=thumbnail_url(file.id, segment.ordinal) if segment.thumbnail else None,
-        similarity_score=None if hit.similarity is None else round(min(1.0, hit.similarity), 4),
+        similarity_score=None if hit.similarity is None else round(max(-1.0, min(1.0, hit.similarity)), 4),
         score=round(hit.score, 6),
         start_s=segment.start_s,
         end_s=segment.end_s,
         matched_frames=list(segment.frames_s) or None,
         page=segment.page,
         box=None if segment.box is None else [round(edge, 4) for edge in segment.box],
-        snippet=snippet(segment.text, words),
+        snippet=snippets(segment.text),
         metadata=dict(file.metadata),
         created_at=file.created_s,
         duplicates=list(hit.duplicates),

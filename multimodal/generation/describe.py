@@ -244,10 +244,10 @@ def describe_document(param: str, features: DocumentFeatures) -> MediaPart:
 
 
 def _page_lines(page: PageFeatures, pages: int) -> Iterator[str]:
-    packed = list(_packed(_fresh_lines(page.chunks)))
-    if packed:
+    lines = [piece for line in _fresh_lines(page.chunks) for piece in _broken(line)]
+    if lines:
         yield _page_line(page.number, pages)
-    yield from packed
+    yield from lines
 
 
 def _fresh_lines(chunks: Sequence[Chunk]) -> Iterator[str]:
@@ -260,10 +260,10 @@ def _fresh_lines(chunks: Sequence[Chunk]) -> Iterator[str]:
         before = lines
 
 
-def _packed(lines: Iterable[str]) -> Iterator[str]:
-    """Words of lines, as many together as make one line of a prompt."""
+def _broken(line: str) -> Iterator[str]:
+    """A line as lines of a prompt, broken between words."""
     packed = ""
-    for word in (word for line in lines for word in line.split()):
+    for word in line.split():
         if packed and len(packed) + len(word) >= LINE_CHARACTERS:
             yield packed
             packed = word

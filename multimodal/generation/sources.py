@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from multimodal.generation.describe import LINE_CHARACTERS
 from multimodal.library.records import SearchResult
-from multimodal.retrieval.snippet import snippet
+from multimodal.retrieval.snippet import Snippets
 from multimodal.retrieval.types import Segment, SegmentPart
 from multimodal.types import Citation, Deferred, MediaKind, MediaPart, Shortened, Sources, Visual
 
@@ -65,10 +65,12 @@ class Source:
     visual: Deferred[Visual] | None = None
 
 
-def source_of(number: int, result: SearchResult, words: str, visual: Deferred[Visual] | None) -> Source:
+def source_of(
+    number: int, result: SearchResult, snippets: Snippets, visual: Deferred[Visual] | None
+) -> Source:
     """The part for the prompt and the citation of one result; `number` counts from 1.
 
-    `words` are those of the question: the snippet shows where they stand.
+    `snippets` are for the words of the question: they show where those stand.
     """
     segment = result.hit.segment
     lines = tuple(_lines(segment))
@@ -79,10 +81,10 @@ def source_of(number: int, result: SearchResult, words: str, visual: Deferred[Vi
         visual_after=len(lines),
         title=_title(number, result.file.filename, segment),
     )
-    return Source(part=part, citation=_citation(number, result, words), visual=visual)
+    return Source(part=part, citation=_citation(number, result, snippets), visual=visual)
 
 
-def _citation(number: int, result: SearchResult, words: str) -> Citation:
+def _citation(number: int, result: SearchResult, snippets: Snippets) -> Citation:
     segment = result.hit.segment
     return Citation(
         number=number,
@@ -93,7 +95,7 @@ def _citation(number: int, result: SearchResult, words: str) -> Citation:
         ordinal=segment.ordinal,
         similarity=result.hit.similarity,
         score=result.hit.score,
-        snippet=snippet(segment.text, words),
+        snippet=snippets(segment.text),
         start_s=segment.start_s,
         end_s=segment.end_s,
         page=segment.page,

@@ -14,19 +14,19 @@ import subprocess
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 from multimodal.config import RetrieverArgs
 from multimodal.errors import StageUnavailable
 from multimodal.retrieval import edge_build
+from multimodal.retrieval.counted import CountedSegments
 from multimodal.retrieval.counts import Counts
 from multimodal.retrieval.edge_folder import EdgeFolder
 from multimodal.retrieval.edge_points import EdgePoints
 from multimodal.retrieval.filters import Where
 from multimodal.retrieval.points import IndexSchema, PointData
-from multimodal.retrieval.qdrant import WRITE_BATCH, QdrantSegments, batches
-from multimodal.retrieval.types import Segment, SegmentFilter, VectorName
+from multimodal.retrieval.qdrant import WRITE_BATCH, batches
+from multimodal.retrieval.types import VectorName
 
 REBUILD_SHARE = 0.2
 """Share of the points that must have changed for a build. Each build goes over all points: so the work for n
@@ -42,7 +42,7 @@ _LONGEST_WAIT_S = 3600.0
 _log = logging.getLogger(__name__)
 
 
-class EdgeStore(QdrantSegments):
+class EdgeStore(CountedSegments):
     """Implements SegmentStore.
 
     Args:
@@ -63,12 +63,11 @@ class EdgeStore(QdrantSegments):
         sizes: Mapping[VectorName, int],
         models: Mapping[VectorName, str] | None = None,
     ) -> None:
-        super().__init__(sizes)
+        super().__init__(sizes, Counts())
         self._args = args
         self._folder = EdgeFolder(folder, args, IndexSchema(sizes=sizes, models=models or {}))
         self._write, self._building, self._starting = (threading.Lock() for _ in range(3))
         self._process: subprocess.Popen[bytes] | None = None
-        self._counts = Counts()
         self._journal: set[str] | None = None
         """While a graph is built: ids of the points that changed since the copy was made."""
         with self._folder.reading() as points:
@@ -78,31 +77,6 @@ class EdgeStore(QdrantSegments):
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._keep_up, name="index-builder", daemon=True)
         self._thread.start()
-
-    def upsert(self, segments: Sequence[Segment]) -> None:
-        """See QdrantSegments."""
-        try:
-            super().upsert(segments)
-        finally:
-            self._counts.forget({segment.tenant for segment in segments})
-
-    def delete_files(self, tenant: str, file_ids: Collection[str]) -> None:
-        """See QdrantSegments."""
-        try:
-            super().delete_files(tenant, file_ids)
-        finally:
-            self._counts.forget([tenant])
-
-    def document_frequencies(self, tenant: str, terms: Collection[int]) -> Mapping[int, int]:
-        """See QdrantSegments."""
-        count = super().document_frequency
-        return {term: self._counts.get(tenant, term, partial(count, tenant, term)) for term in terms}
-
-    def count(self, tenant: str, wanted: SegmentFilter) -> int:
-        """See QdrantSegments."""
-        if wanted == SegmentFilter():
-            return self._counts.get(tenant, None, partial(super().count, tenant, wanted))
-        return super().count(tenant, wanted)
 
     def check_health(self) -> None:
         """Raises StageUnavailable where the store was closed, or its background work has died."""
@@ -167,12 +141,20 @@ class EdgeStore(QdrantSegments):
             with self._write:
                 self._copy_again(self._take_journal(), built)
                 built.flush()
-                self._folder.replace(built)
-                self._pending -= copied
+                self._replace(built, target, copied)
         except BaseException:
-            built.close()
+            if self._folder.path != target:
+                built.close()
             raise
         return True
+
+    def _replace(self, built: EdgePoints, target: Path, copied: int) -> None:
+        try:
+            self._folder.replace(built)
+        finally:
+            # It may fail after the switch, too.
+            if self._folder.path == target:
+                self._pending -= copied
 
     def _copy(self, target: Path) -> int:
         """Copy the points, and begin the journal. How many changes the copy has that the graph has not."""

@@ -104,18 +104,23 @@ class EdgeFolder:
 
     def replace(self, points: EdgePoints) -> None:
         """Make the points in `next_path` the current ones, and remove the others once nobody reads them.
-        Nobody may write meanwhile."""
+        Nobody may write meanwhile. Where this fails, `path` says whether they are the current ones."""
         indexed = points.total()
         state = _State(self._state.schema, self._state.generation + 1, indexed)
         _save(self._folder / STATE_FILE, state)
         former_path, self._state = self.path, state
-        self._retire(_Generation(points))
+        try:
+            _sync(self._folder)
+        finally:
+            self._retire(_Generation(points))
         shutil.rmtree(former_path, ignore_errors=True)  # what is left goes with the next start
 
     def close(self) -> None:
         """Wait for readers, flush, and let another process have the folder."""
-        self._retire(None)
-        self._lock.release()
+        try:
+            self._retire(None)
+        finally:
+            self._lock.release()
 
     def _retire(self, successor: _Generation | None) -> None:
         with self._turn:
@@ -137,6 +142,7 @@ class EdgeFolder:
         state = _State(schema, 1, 0)
         EdgePoints.create(self._path(1), self._args, schema.sizes).close()
         _save(file, state)
+        _sync(self._folder)
         return state
 
     def _remove_others(self, kept: Path | None) -> None:
@@ -156,7 +162,7 @@ def _locked(folder: Path, timeout_s: float) -> FileLock:
         lock.acquire()
     except Timeout as error:
         raise StageUnavailable(
-            "Another process still uses the index: is a second server running on the same MULTIMODAL_HOME? "
+            "Another process still uses the index: is a second server running on the same MULTIMODAL_STATE? "
             f"Try again in {_RETRY_AFTER_S} s.",
             retry_after_s=_RETRY_AFTER_S,
         ) from error
@@ -175,7 +181,7 @@ def _read(file: Path) -> _State:
 
 
 def _save(file: Path, state: _State) -> None:
-    """Replace the file in one step, on disk before this returns."""
+    """Replace the file in one step. A loss of power may undo that until its folder is in sync."""
     known = {**state.schema.as_json(), "generation": state.generation, "indexed": state.indexed}
     written = file.with_suffix(".new")
     with written.open("w", encoding="utf-8") as stream:
@@ -183,8 +189,11 @@ def _save(file: Path, state: _State) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     written.replace(file)
-    folder = os.open(file.parent, os.O_RDONLY)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from multimodal.library.similar import same_words
-from multimodal.retrieval.types import Segment
+from multimodal.retrieval.points import HASH_BITS
+from multimodal.retrieval.types import Segment, SegmentPart
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,30 +58,65 @@ def fold(
         segments: by id; what is not among them is left out.
         duplicate_bits: bits in which perceptual hashes of near-duplicates differ at most.
     """
-    kept: dict[str, tuple[Segment, dict[str, None]]] = {}
-    for one in ranked:
-        segment = segments.get(one)
-        if segment is None:
-            continue
-        first = _first_duplicate(segment, kept.values(), duplicate_bits)
-        if first is None:
-            kept[one] = segment, {}
-        elif segment.file_id != first[0].file_id:
-            first[1][segment.file_id] = None
-    return {one: tuple(files) for one, (_, files) in kept.items()}
+    kept = _Kept(duplicate_bits)
+    files: list[dict[str, None]] = []
+    for segment in (segments[one] for one in ranked if one in segments):
+        place = kept.first_duplicate(segment)
+        if place is None:
+            kept.add(segment)
+            files.append({})
+        elif segment.file_id != kept.segments[place].file_id:
+            files[place][segment.file_id] = None
+    return {one.id: tuple(others) for one, others in zip(kept.segments, files, strict=True)}
 
 
-def _first_duplicate(
-    segment: Segment, kept: Collection[tuple[Segment, dict[str, None]]], bits: int
-) -> tuple[Segment, dict[str, None]] | None:
-    return next((one for one in kept if are_duplicates(one[0], segment, bits)), None)
+class _Kept:
+    """Segments in order, with what their duplicates share, so that few have to be compared.
+
+    Where hashes differ in at most `bits` bits, they agree in one of `bits + 1` bands.
+    """
+
+    def __init__(self, bits: int) -> None:
+        self.segments: list[Segment] = []
+        self._bits = bits
+        self._same: dict[tuple[SegmentPart, str, int], int] = {}
+        self._alike: dict[tuple[SegmentPart, int, int], list[int]] = {}
+
+    def add(self, segment: Segment) -> None:
+        """Append one that is a duplicate of none."""
+        place = len(self.segments)
+        self.segments.append(segment)
+        self._same[_identity(segment)] = place
+        for band in self._bands(segment):
+            self._alike.setdefault(band, []).append(place)
+
+    def first_duplicate(self, segment: Segment) -> int | None:
+        """The place of the first that is a duplicate of this one."""
+        same = self._same.get(_identity(segment), len(self.segments))
+        alike = {place for band in self._bands(segment) for place in self._alike.get(band, ())}
+        for place in sorted(place for place in alike if place < same):
+            if are_duplicates(self.segments[place], segment, self._bits):
+                return place
+        return same if same < len(self.segments) else None
+
+    def _bands(self, segment: Segment) -> Iterator[tuple[SegmentPart, int, int]]:
+        looks, number = segment.perceptual_hash, self._bits + 1
+        if looks is None:
+            return
+        for band in range(number):
+            start, end = HASH_BITS * band // number, HASH_BITS * (band + 1) // number
+            yield segment.part, band, looks >> start & (1 << end - start) - 1
+
+
+def _identity(segment: Segment) -> tuple[SegmentPart, str, int]:
+    return segment.part, segment.sha256, segment.ordinal
 
 
 def are_duplicates(one: Segment, other: Segment, bits: int) -> bool:
     """Whether two segments are the same part of the same bytes, or look (nearly) alike."""
     if one.part is not other.part:
         return False
-    if one.sha256 == other.sha256 and one.ordinal == other.ordinal:
+    if _identity(one) == _identity(other):
         return True
     if one.perceptual_hash is None or other.perceptual_hash is None:
         return False

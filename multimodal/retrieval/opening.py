@@ -14,32 +14,35 @@ from multimodal.retrieval.store import SegmentStore
 from multimodal.retrieval.types import VectorName
 
 INDEX_FOLDER = Path("library", "index")
-"""In MULTIMODAL_HOME."""
+"""In MULTIMODAL_STATE."""
 
 
-def open_store(args: AppArgs, home: Path) -> SegmentStore:
-    """The index, for the vectors of the configured models.
+def make_store(
+    args: AppArgs, state: Path, sizes: Mapping[VectorName, int], owner: str | None = None
+) -> SegmentStore:
+    """The index.
+
+    Args:
+        args: of the app.
+        state: the folder MULTIMODAL_STATE.
+        sizes: dimensions of the vectors.
+        owner: id of the library whose segments these are; see `server.QdrantStore`.
 
     Raises:
-        ConfigError: a model is not there; the index was made for other models; the server refuses the key.
+        ConfigError: the index was made for other models or another library; the server refuses the key.
         StageUnavailable: another process has the index, or the server cannot be reached.
     """
-    return make_store(args, home, vector_sizes(args, home))
-
-
-def make_store(args: AppArgs, home: Path, sizes: Mapping[VectorName, int]) -> SegmentStore:
-    """The index, for vectors of these sizes. Raises as `open_store` does."""
     retriever = args.retriever
     models = {name: model for name, model in _models(args).items() if name in sizes}
     if retriever.qdrant_url is None:
         from multimodal.retrieval.edge import EdgeStore
 
-        return EdgeStore(home / INDEX_FOLDER, retriever, sizes, models)
+        return EdgeStore(state / INDEX_FOLDER, retriever, sizes, models)
     from multimodal.retrieval.server import QdrantStore, make_client
 
     api_key = os.environ.get(retriever.qdrant_api_key_env)
     client = make_client(retriever.qdrant_url, api_key, retriever.timeout_s)
-    return QdrantStore(client, retriever, sizes, models)
+    return QdrantStore(client, retriever, sizes, models, owner)
 
 
 def vector_sizes(args: AppArgs, home: Path) -> dict[VectorName, int]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
-from typing import TypeAlias, TypedDict, cast
+from typing import NotRequired, TypeAlias, TypedDict, cast
 
 import numpy as np
 
@@ -67,6 +67,8 @@ class IndexSchema:
     """Dimensions of the named vectors there are."""
     models: Mapping[VectorName, str] = field(default_factory=dict)
     """Which models make them; empty: unknown."""
+    owner: str | None = None
+    """Id of the library that it belongs to; None: unknown, and not compared."""
     version: int = SCHEMA
 
     def as_json(self) -> dict[str, object]:
@@ -75,6 +77,7 @@ class IndexSchema:
             "schema": self.version,
             "sizes": {str(name): size for name, size in self.sizes.items()},
             "models": {str(name): model for name, model in self.models.items()},
+            **({} if self.owner is None else {"owner": self.owner}),
         }
 
     @classmethod
@@ -87,6 +90,7 @@ class IndexSchema:
         return cls(
             sizes={VectorName(name): size for name, size in known["sizes"].items()},
             models={VectorName(name): model for name, model in known["models"].items()},
+            owner=known.get("owner"),
         )
 
     def check(self, stored: IndexSchema) -> None:
@@ -99,6 +103,11 @@ class IndexSchema:
         if stored.version != self.version:
             raise ConfigError(
                 f"The index has schema {stored.version}, this release works with {self.version}. {way_out}."
+            )
+        if self.owner is not None and stored.owner not in (None, self.owner):
+            raise ConfigError(
+                "The index belongs to another library, and each would delete what the other stores. Choose "
+                "another retriever.collection."
             )
         for name, size in self.sizes.items():
             if stored.sizes.get(name) != size:
@@ -116,6 +125,7 @@ class IndexSchema:
 class _SchemaJson(TypedDict):
     sizes: Mapping[str, int]
     models: Mapping[str, str]
+    owner: NotRequired[str]
 
 
 def point_id(tenant: str, segment_id: str) -> str:

@@ -11,11 +11,15 @@ from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedR
 
 from multimodal.config import RetrieverArgs
 from multimodal.errors import ConfigError, StageUnavailable
+from multimodal.retrieval.counted import CountedSegments
+from multimodal.retrieval.counts import Counts
 from multimodal.retrieval.points import IndexSchema
-from multimodal.retrieval.qdrant import QdrantSegments
 from multimodal.retrieval.server_points import ServerPoints
 from multimodal.retrieval.types import VectorName
 
+COUNTS_LIFETIME_S = 60.0
+"""How long the rarity of a word may lag behind what other replicas write. Each count is a request: up to 65
+for one search."""
 RETRY_AFTER_S = 5
 """A server that restarts loads its collections in seconds."""
 _TOO_MANY, _SERVER_FAULT = 429, 500
@@ -27,11 +31,20 @@ def make_client(url: str, api_key: str | None, timeout_s: float) -> QdrantClient
     return QdrantClient(url=url, api_key=api_key, timeout=max(1, round(timeout_s)), check_compatibility=False)
 
 
-class QdrantStore(QdrantSegments):
+class QdrantStore(CountedSegments):
     """Implements SegmentStore. Makes the collection where there is none.
 
+    Args:
+        client: of the server.
+        args: of Retriever.
+        sizes: dimensions of the named vectors there are.
+        models: which models make them, to notice when they are others; optional.
+        owner: id of the library whose segments these are, to notice when it is another; optional. Two
+            libraries would delete each other's segments.
+
     Raises:
-        ConfigError: the collection is of another schema or other models, or the server refuses the key.
+        ConfigError: the collection is of another schema, other models or another owner, or the server refuses
+            the key.
         StageUnavailable: the server cannot be reached; so does every method.
     """
 
@@ -41,12 +54,13 @@ class QdrantStore(QdrantSegments):
         args: RetrieverArgs,
         sizes: Mapping[VectorName, int],
         models: Mapping[VectorName, str] | None = None,
+        owner: str | None = None,
     ) -> None:
-        super().__init__(sizes)
+        super().__init__(sizes, Counts(COUNTS_LIFETIME_S))
         self._client = client
         self._engine = ServerPoints(client, args)
         with _reaching():
-            self._engine.ensure(IndexSchema(sizes=sizes, models=models or {}))
+            self._engine.ensure(IndexSchema(sizes=sizes, models=models or {}, owner=owner))
 
     def check_health(self) -> None:
         """Raises StageUnavailable when the server cannot be reached."""

@@ -43,8 +43,11 @@ class ServerPoints:
         """Make the collection, or check the one there is."""
         if not self._client.collection_exists(self._name):
             self._create(schema)
-        metadata = self._client.get_collection(self._name).config.metadata
-        schema.check(IndexSchema.from_json(metadata or {}))
+        metadata = self._client.get_collection(self._name).config.metadata or {}
+        stored = IndexSchema.from_json(metadata)
+        schema.check(stored)
+        if stored.owner is None and schema.owner is not None:
+            self._client.update_collection(self._name, metadata={**metadata, "owner": schema.owner})
         self._index()
 
     def check(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 
 from multimodal.retrieval.lexical import STOP_WORDS, terms
 
@@ -17,26 +17,32 @@ _Place = tuple[int, int, str]
 """Begin and end of a word in the text, and the term of the query that it is."""
 
 
-def snippet(text: str, words: str, limit: int = SNIPPET_CHARACTERS) -> str:
-    """At most `limit` characters (10 or more) of a text, as one line: where most of the words stand together,
-    words that are rare in the text before others, else its beginning. Cut at word ends where it has any.
-    """
-    flat = " ".join(text.split())
-    if len(flat) <= limit:
-        return flat
-    room = limit - 2 * (len(CUT) + 1)
-    begin, end = _best(list(_places(flat, words)), room)
-    begin = max(0, min(begin - (room - (end - begin)) // 2, len(flat) - room))
-    end = min(len(flat), begin + room)
-    begin, end = _at_word_ends(flat, begin, end)
-    before = f"{CUT} " if begin else ""
-    after = f" {CUT}" if end < len(flat) else ""
-    return f"{before}{flat[begin:end]}{after}"
+class Snippets:
+    """Snippets of texts for the words of one query, which may be long: its terms are found once."""
+
+    def __init__(self, words: str) -> None:
+        self._wanted = frozenset(terms(words)) - STOP_WORDS
+
+    def __call__(self, text: str, limit: int = SNIPPET_CHARACTERS) -> str:
+        """At most `limit` characters (10 or more) of a text, as one line: where most of the words stand
+        together, words that are rare in the text before others, else its beginning. Cut at word ends where it
+        has any.
+        """
+        flat = " ".join(text.split())
+        if len(flat) <= limit:
+            return flat
+        room = limit - 2 * (len(CUT) + 1)
+        begin, end = _best(list(_places(flat, self._wanted)), room)
+        begin = max(0, min(begin - (room - (end - begin)) // 2, len(flat) - room))
+        end = min(len(flat), begin + room)
+        begin, end = _at_word_ends(flat, begin, end)
+        before = f"{CUT} " if begin else ""
+        after = f" {CUT}" if end < len(flat) else ""
+        return f"{before}{flat[begin:end]}{after}"
 
 
-def _places(flat: str, words: str) -> Iterator[_Place]:
+def _places(flat: str, wanted: Set[str]) -> Iterator[_Place]:
     """Where the words stand, as lexical search finds them."""
-    wanted = set(terms(words)) - STOP_WORDS
     for match in _WORD.finditer(flat) if wanted else ():
         term = next((term for term in terms(match[0]) if term in wanted), None)
         if term is not None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from deployments.retriever import Retriever
 from multimodal.config import AppArgs, RetrieverArgs
 from multimodal.errors import DeadlineExceeded, StageUnavailable
 from multimodal.retrieval.edge import EdgeStore
-from multimodal.retrieval.types import Search
+from multimodal.retrieval.types import Search, Segment
 from multimodal.types import RequestContext
 from tests.unit.retrieval.segments import SIZES, segment
 
@@ -44,6 +46,33 @@ async def test_what_is_stored_is_found_until_it_is_forgotten(retriever: Retrieve
     await retriever.forget_files(ctx, ["file-a"])
     assert await retriever.segments_of(ctx, "file-a", False) == []
     await retriever.check_health()
+
+
+class Stuck(EdgeStore):
+    """Writes wait until they may go on."""
+
+    def __init__(self, folder: Path, args: RetrieverArgs) -> None:
+        super().__init__(folder, args, SIZES)
+        self.may_go_on = threading.Event()
+
+    def upsert(self, segments: Sequence[Segment]) -> None:
+        self.may_go_on.wait()
+        super().upsert(segments)
+
+
+async def test_searches_and_the_health_check_go_on_while_many_writes_wait(tmp_path: Path) -> None:
+    store = Stuck(tmp_path, ARGS.retriever)
+    busy, ctx = Retriever(ARGS, lambda args: store), context()
+    writes = [asyncio.ensure_future(busy.store_segments(ctx, [segment(n, text="fox")])) for n in range(20)]
+    try:
+        await busy.check_health()
+        assert (await busy.search(ctx, Search(tenant="ann", words="fox"))).hits == ()
+        assert not any(write.done() for write in writes)
+    finally:
+        store.may_go_on.set()
+    await asyncio.gather(*writes)
+    assert len(await busy.segments_of(ctx, "file-a", False)) == 20
+    busy.__del__()
 
 
 async def test_calls_for_another_tenant_are_refused(retriever: Retriever) -> None:

@@ -355,6 +355,16 @@ async def test_metadata_keep_their_types(client: httpx.AsyncClient, service: Fak
     assert json.dumps(answered["metadata"]) == json.dumps(metadata)
 
 
+@pytest.mark.parametrize(("similarity", "shown"), [(1.0000001, 1.0), (1.5, 1.0), (-1.0000001, -1.0)])
+async def test_similarities_beyond_their_range_are_cut(
+    client: httpx.AsyncClient, service: FakeService, similarity: float, shown: float
+) -> None:
+    found = result(service, 1, Hit(segment=CHUNK, score=1, similarity=similarity))
+    service.library.answer = SearchAnswer(results=(found,), more=False, tokens=0)
+    (answered,) = (await client.post(URL, json={"query": "a"})).json()["results"]
+    assert answered["similarity_score"] == shown
+
+
 async def test_nothing_found_is_an_empty_list(client: httpx.AsyncClient) -> None:
     response = await client.post(URL, json={"query": "a"})
     assert response.json() == {

@@ -233,7 +233,7 @@ def test_a_document_without_text_says_so() -> None:
 
 
 def test_headings_that_chunks_repeat_are_told_once() -> None:
-    assert paper(["News\none", "News\ntwo", "End\nthree"])[1:] == ["News one two End three"]
+    assert paper(["News\none", "News\ntwo", "End\nthree"])[1:] == ["News", "one", "two", "End", "three"]
 
 
 @given(st.lists(st.text("ab c\n", min_size=1, max_size=400), min_size=1, max_size=6))

@@ -8,6 +8,7 @@ import pytest
 
 from multimodal.generation.sources import PARAM, Source, in_prompt, of_media, source_of
 from multimodal.library.records import FileRecord, SearchResult
+from multimodal.retrieval.snippet import Snippets
 from multimodal.retrieval.types import Hit, Segment, SegmentPart
 from multimodal.types import GeneratorEmbedding, MediaKind, Shortened
 from tests.fakes import ready
@@ -31,7 +32,7 @@ CHUNK = Segment(
 def source(segment: Segment, number: int = 1, file: FileRecord = FILE, visual: bool = False) -> Source:
     hit = Hit(segment=segment, score=0.03, similarity=0.6)
     seen = ready(GeneratorEmbedding(rows=None)) if visual else None  # type: ignore[arg-type]
-    return source_of(number, SearchResult(hit=hit, file=file), "churn", seen)
+    return source_of(number, SearchResult(hit=hit, file=file), Snippets("churn"), seen)
 
 
 def test_a_chunk_is_told_as_it_is_and_cited_with_its_place() -> None:

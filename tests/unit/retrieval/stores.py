@@ -29,12 +29,13 @@ def local_store(
     client: QdrantClient,
     sizes: Mapping[VectorName, int] = SIZES,
     models: Mapping[VectorName, str] | None = None,
+    owner: str | None = None,
 ) -> QdrantStore:
     with warnings.catch_warnings():
         # It says, once, that it ignores indexes and parameters of searches, which a server does not.
         for message in ("Payload indexes have no effect", "Local mode performs exact"):
             warnings.filterwarnings("ignore", message=message, category=UserWarning)
-        store = QdrantStore(client, ARGS, sizes, models)
+        store = QdrantStore(client, ARGS, sizes, models, owner)
         store.look_alikes("nobody", 0, 0, 1)
     return store
 

@@ -6,16 +6,17 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from multimodal.config import RetrieverArgs
 from multimodal.errors import ConfigError, StageUnavailable
-from multimodal.retrieval import edge_build
+from multimodal.retrieval import edge_build, edge_folder
 from multimodal.retrieval.edge import EdgeStore
 from multimodal.retrieval.edge_folder import STATE_FILE
+from multimodal.retrieval.edge_points import EdgePoints
 from multimodal.retrieval.types import Segment, SegmentFilter, VectorName
 from tests.unit.retrieval.segments import ARGS, POOL, SIZES, segment, segment_id
 
@@ -235,6 +236,85 @@ def test_a_build_that_fails_harms_nothing(building: EdgeStore, builder: HeldBuil
     assert generations(folder) == ["generation-1"]
     assert building.count("ann", EVERYTHING) == 201
     building.check_health()
+
+
+class Broken(Exception):
+    """What is injected."""
+
+
+def fail_on(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, when: Callable[..., bool]) -> None:
+    """Let a function fail where its arguments are these, having done its work."""
+    original = getattr(owner, name)
+
+    def failing(*args: object) -> object:
+        done = original(*args)
+        if when(*args):
+            raise Broken
+        return done
+
+    monkeypatch.setattr(owner, name, failing)
+
+
+def check_after_failed_build(store: EdgeStore, folder: Path, generation: str) -> None:
+    """The generation is in use, now and after another start."""
+    store.upsert(many(1, first=900))
+    assert store.count("ann", EVERYTHING) == 201
+    assert generation in generations(folder)
+    store.check_health()
+    store.close()
+    again = EdgeStore(folder, EAGER, SIZES)
+    assert generations(folder) == [generation]
+    assert again.count("ann", EVERYTHING) == 201
+    again.close()
+
+
+@pytest.mark.parametrize("fault", ["closing the former points", "syncing the folder"])
+def test_a_failure_after_the_switch_keeps_the_new_points(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    store = EdgeStore(folder, EAGER, SIZES)
+    store.upsert(many(200))
+    with monkeypatch.context() as patch:
+        if fault == "syncing the folder":
+            fail_on(patch, edge_folder, "_sync", lambda path: path == folder)
+        else:
+            fail_on(patch, EdgePoints, "close", lambda points: True)
+        with pytest.raises(Broken):
+            store.optimize()
+    assert not store.optimize(), "what was built counts"
+    check_after_failed_build(store, folder, "generation-2")
+
+
+def test_a_failure_before_the_switch_keeps_the_former_points(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = EdgeStore(folder, EAGER, SIZES)
+    store.upsert(many(200))
+    closed: list[EdgePoints] = []
+
+    def note(points: EdgePoints) -> bool:
+        closed.append(points)
+        return False
+
+    with monkeypatch.context() as patch:
+        fail_on(patch, json, "dump", lambda state, stream: True)
+        fail_on(patch, EdgePoints, "close", note)
+        with pytest.raises(Broken):
+            store.optimize()
+    assert len(closed) == 1
+    assert generations(folder) == ["generation-1"]
+    check_after_failed_build(store, folder, "generation-1")
+
+
+def test_a_failure_to_close_lets_another_process_have_the_index(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = EdgeStore(folder, ARGS, SIZES)
+    with monkeypatch.context() as patch:
+        fail_on(patch, EdgePoints, "close", lambda points: True)
+        with pytest.raises(Broken):
+            store.close()
+    EdgeStore(folder, ARGS, SIZES).close()
 
 
 def test_closing_ends_the_build(building: EdgeStore, builder: HeldBuilder, folder: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from multimodal.config import AppArgs
 from multimodal.errors import ConfigError, StageUnavailable
-from multimodal.retrieval.opening import INDEX_FOLDER, open_store, vector_sizes
+from multimodal.retrieval.opening import INDEX_FOLDER, make_store, vector_sizes
+from multimodal.retrieval.store import SegmentStore
 from multimodal.retrieval.types import VectorName
 
 
@@ -42,6 +43,10 @@ def configured(text: Path, image: Path | None, **retriever: object) -> AppArgs:
     )
 
 
+def opened(args: AppArgs, folder: Path) -> SegmentStore:
+    return make_store(args, folder, vector_sizes(args, folder))
+
+
 def test_sizes_are_read_from_the_models(text_model: Path, image_model: Path, tmp_path: Path) -> None:
     both = configured(text_model, image_model)
     assert vector_sizes(both, tmp_path) == {VectorName.WORDS: 6, VectorName.PICTURE: 8}
@@ -57,21 +62,21 @@ def test_a_model_that_does_not_say_is_refused(tmp_path: Path, config: object) ->
         vector_sizes(silent, tmp_path)
 
 
-def test_the_index_lies_in_the_home_folder_and_has_one_owner(text_model: Path, tmp_path: Path) -> None:
+def test_the_index_lies_in_the_state_folder_and_has_one_owner(text_model: Path, tmp_path: Path) -> None:
     args = configured(text_model, None)
-    store = open_store(args, tmp_path)
+    store = opened(args, tmp_path)
     assert (tmp_path / INDEX_FOLDER / "index.json").is_file()
     with pytest.raises(StageUnavailable, match="Another process"):
-        open_store(args, tmp_path)
+        opened(args, tmp_path)
     store.close()
-    open_store(args, tmp_path).close()
+    opened(args, tmp_path).close()
 
 
 def test_another_model_of_the_same_size_is_noticed(text_model: Path, tmp_path: Path) -> None:
-    open_store(configured(text_model, None), tmp_path).close()
+    opened(configured(text_model, None), tmp_path).close()
     other = model(tmp_path / "other", "config.json", {"hidden_size": 6})
     with pytest.raises(ConfigError, match="another model"):
-        open_store(configured(other, None), tmp_path)
+        opened(configured(other, None), tmp_path)
 
 
 def test_with_a_url_a_server_is_asked(
@@ -79,5 +84,5 @@ def test_with_a_url_a_server_is_asked(
 ) -> None:
     monkeypatch.setenv("QDRANT_API_KEY", "secret")
     with pytest.raises(StageUnavailable, match="cannot be reached"):
-        open_store(configured(text_model, None, qdrant_url="https://127.0.0.1:9"), tmp_path)
+        opened(configured(text_model, None, qdrant_url="https://127.0.0.1:9"), tmp_path)
     assert not (tmp_path / INDEX_FOLDER).exists()

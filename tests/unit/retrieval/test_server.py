@@ -12,6 +12,7 @@ import pytest
 from qdrant_client import QdrantClient
 
 from multimodal.errors import ConfigError, MultimodalError, StageUnavailable
+from multimodal.retrieval.lexical import term_id
 from multimodal.retrieval.server import QdrantStore, make_client
 from multimodal.retrieval.types import SegmentFilter, VectorName
 from tests.unit.retrieval.segments import ARGS, SIZES, segment
@@ -43,6 +44,48 @@ def test_a_collection_of_somebody_else_is_refused() -> None:
         local_store(client)
 
 
+def test_a_collection_of_another_library_is_refused() -> None:
+    client = QdrantClient(":memory:")
+    local_store(client, owner="one")
+    local_store(client, owner="one")
+    with pytest.raises(ConfigError, match=r"another library.*retriever\.collection"):
+        local_store(client, owner="two")
+    local_store(client)
+
+
+def test_a_collection_of_nobody_belongs_to_the_first_library_that_says_so() -> None:
+    client = QdrantClient(":memory:")
+    local_store(client, {WORDS: 4}, MINILM)
+    local_store(client, {WORDS: 4}, MINILM, owner="one")
+    with pytest.raises(ConfigError, match="another library"):
+        local_store(client, {WORDS: 4}, MINILM, owner="two")
+    with pytest.raises(ConfigError, match="another model"):
+        local_store(client, {WORDS: 4}, {WORDS: "embedded:other"})
+
+
+def test_what_another_replica_stores_is_counted_at_once_where_there_was_nothing() -> None:
+    client = QdrantClient(":memory:")
+    one, other = local_store(client), local_store(client)
+    term = term_id("fox")
+    assert one.document_frequencies("ann", [term]) == {term: 0}
+    other.upsert([segment(0, text="fox")])
+    assert one.document_frequencies("ann", [term]) == {term: 1}
+    other.upsert([segment(1, text="fox")])
+    assert one.document_frequencies("ann", [term]) == {term: 1}, "it may lag behind"
+    one.upsert([segment(2, text="fox")])
+    assert one.document_frequencies("ann", [term]) == {term: 3}
+
+
+def test_counts_are_asked_for_once(server: str) -> None:
+    store = connected(server)
+    Server.bodies.clear()
+    for _ in range(2):
+        assert store.document_frequencies("ann", [1, 2]) == {1: 3, 2: 3}
+        assert store.count("ann", SegmentFilter()) == 3
+    assert [path.partition("?")[0].endswith("/count") for _, path, _ in Server.bodies] == [True] * 3
+    store.close()
+
+
 class Server(BaseHTTPRequestHandler):
     """Answers every request alike, and remembers them."""
 
@@ -68,6 +111,8 @@ class Server(BaseHTTPRequestHandler):
             return {"result": {"exists": False}, "status": "ok", "time": 0.0}
         if self.command == "GET":
             return {"result": COLLECTION, "status": "ok", "time": 0.0}
+        if self.path.partition("?")[0].endswith("/count"):
+            return {"result": {"count": 3}, "status": "ok", "time": 0.0}
         if "index" in self.path or "points" in self.path:
             return {"result": {"operation_id": 1, "status": "completed"}, "status": "ok", "time": 0.0}
         return {"result": True, "status": "ok", "time": 0.0}
