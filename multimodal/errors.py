@@ -55,6 +55,12 @@ class InvalidMedia(InvalidRequest):
     code = "invalid_media"
 
 
+class NoPictures(InvalidMedia):
+    """A container of video that holds sound alone."""
+
+    code = "no_pictures"
+
+
 class UnsupportedMedia(InvalidRequest):
     """Sound media of a format or codec that is not supported."""
 

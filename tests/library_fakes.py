@@ -215,6 +215,11 @@ class FakeShelf:
         self._called("existing")
         return {one for one in file_ids if one in self.files and self.files[one].tenant == tenant}
 
+    async def searchable(self, tenant: str, file_ids: Sequence[str]) -> set[str]:
+        self._called("searchable")
+        found = [one for one in self.files.values() if one.status is not FileStatus.ERROR]
+        return {one.id for one in found if one.tenant == tenant and one.id in file_ids}
+
     async def processed(self) -> Mapping[str, Sequence[str]]:
         self._called("processed")
         found: dict[str, list[str]] = {}

@@ -142,6 +142,10 @@ class IngestQueue(Protocol):
         """Which of these files exist, whatever their status."""
         ...
 
+    async def searchable(self, tenant: str, file_ids: Sequence[str]) -> set[str]:
+        """Which of these files may have segments: those that exist and are not ERROR."""
+        ...
+
     async def processed(self) -> Mapping[str, Sequence[str]]:
         """Ids of all PROCESSED files that have segments, by tenant."""
         ...

@@ -161,10 +161,13 @@ class Ingest:
 
     async def _give_up(self, job: Job, code: str, message: str) -> Outcome:
         """A file in which something is wrong has no segments, not even of its first pages."""
-        await self._processor.forget(context(job.file, self._args, self._now()), job.file)
         if not await self._shelf.fail(job.owner, job.file.id, code, message):
             await self._clear_up(job)
             return Outcome.GONE
+        try:
+            await self._processor.forget(context(job.file, self._args, self._now()), job.file)
+        except MultimodalError as error:
+            report_unexpected(error, "segments_left_to_the_sweep", job.file.id)
         return Outcome.ERROR
 
     async def _give_back(self, job: Job) -> None:

@@ -67,6 +67,11 @@ class Listing:
         with self._database.read() as session:
             return rows.existing(session, tenant, file_ids)
 
+    def searchable(self, tenant: str, file_ids: Sequence[str]) -> set[str]:
+        """See `IngestQueue.searchable`."""
+        with self._database.read() as session:
+            return rows.existing(session, tenant, file_ids, File.status != FileStatus.ERROR)
+
     def twin(self, record: FileRecord) -> FileRecord | None:
         """See `IngestQueue.twin`. What a text is read as follows from its name, too: that is the same."""
         same = (

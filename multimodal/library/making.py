@@ -9,7 +9,7 @@ from functools import partial
 from typing import TypeAlias, TypeVar
 
 from multimodal.config import AppArgs
-from multimodal.errors import InvalidMedia, MultimodalError
+from multimodal.errors import MultimodalError, NoPictures
 from multimodal.hearing import hear, transcript_of
 from multimodal.library import pictures, segments
 from multimodal.library.background import PatientEars
@@ -100,17 +100,14 @@ class Maker:
             self._span = ((first - 1) / page_count, min(1.0, (first - 1 + len(pages)) / page_count))
 
     async def _video(self) -> Made:
-        """What is heard alone, where no picture can be decoded: containers of video may hold only sound."""
+        """What is heard alone, where there are no pictures: containers of video may hold only sound."""
         frames = min(self._args.library.frames, self._args.loader.max_frames_limit)
         try:
             return await self._medium(
                 MediaKind.VIDEO, self._watch, frame_sampling=FrameSampling.SCENE, max_frames=frames
             )
-        except InvalidMedia as error:
-            try:
-                return await self._medium(MediaKind.AUDIO, self._hear)
-            except InvalidMedia:
-                raise error from None
+        except NoPictures:
+            return await self._medium(MediaKind.AUDIO, self._hear)
 
     async def _medium(
         self,

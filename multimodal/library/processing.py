@@ -95,7 +95,7 @@ class Processor:
         done = Done()
         async for made in Maker(self._stages, self._args, ctx, job.file, job.show).make():
             if not done.segments:
-                await self.forget(ctx, job.file)  # what an earlier attempt has left
+                await self._forget_ours(ctx, job)  # what an earlier attempt has left
             for ordinal, jpeg in made.thumbnails.items():
                 await self._shelf.write_thumbnail(job.file, ordinal, jpeg)
             await self._store(ctx, job, made.segments)
@@ -112,10 +112,16 @@ class Processor:
         found = await within(ctx, self._stages.segments_of(ctx, twin.id, True))
         if len(found) != twin.segments:
             return None
-        await self.forget(ctx, job.file)
+        await self._forget_ours(ctx, job)
         mine = copied(job.file, found)
         await self._store(ctx, job, mine)
         return Done(len(mine), twin.duration_s, twin.pages, copied=True, looks=hashed(mine))
+
+    async def _forget_ours(self, ctx: RequestContext, job: Job) -> None:
+        """Never what the next owner has stored, where the lease ran out meanwhile. Raises NotOurs."""
+        if not await self._shelf.renew(job.owner, job.file.id):
+            raise NotOurs("The file was deleted, or another Ingestor has it.")
+        await self.forget(ctx, job.file)
 
     async def _store(self, ctx: RequestContext, job: Job, segments: Sequence[Segment]) -> None:
         job.show(STORE, 0.0)

@@ -49,9 +49,11 @@ def records(session: Session, rows: Rows) -> list[FileRecord]:
     return [_record(file, content, left) for file, content in found]
 
 
-def existing(session: Session, tenant: str, file_ids: Iterable[str]) -> set[str]:
-    """Which of these files exist."""
-    here = (File.tenant == tenant, File.deleted_us.is_(None))
+def existing(
+    session: Session, tenant: str, file_ids: Iterable[str], *further: ColumnElement[bool]
+) -> set[str]:
+    """Which of these files exist, and are as the further conditions say."""
+    here = (File.tenant == tenant, File.deleted_us.is_(None), *further)
     return {
         file_id
         for some in slices(sorted(set(file_ids)))

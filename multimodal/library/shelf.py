@@ -204,6 +204,9 @@ class StoredLibrary:
     async def existing(self, tenant: str, file_ids: Sequence[str]) -> set[str]:
         return await asyncio.to_thread(self._listing.existing, tenant, file_ids)
 
+    async def searchable(self, tenant: str, file_ids: Sequence[str]) -> set[str]:
+        return await asyncio.to_thread(self._listing.searchable, tenant, file_ids)
+
     async def processed(self) -> Mapping[str, Sequence[str]]:
         return await asyncio.to_thread(self._listing.processed)
 

@@ -51,11 +51,14 @@ class Sweep:
                 await self._shelf.purge(tenant, file_id)
 
     async def _forget(self) -> None:
-        """The index is asked first: a file that is added meanwhile is known to the database before that."""
+        """Of files that were deleted, and of those in which something is wrong.
+
+        The index is asked first: a file that is added meanwhile is known to the database before that.
+        """
         ctx = self._context("")
         for tenant, indexed in (await within(ctx, self._stages.indexed_files(ctx))).items():
             for ids in _slices(indexed):
-                gone = set(ids) - await self._shelf.existing(tenant, ids)
+                gone = set(ids) - await self._shelf.searchable(tenant, ids)
                 if gone:
                     ctx = self._context(tenant)
                     await within(ctx, self._stages.forget_files(ctx, sorted(gone)))

@@ -11,7 +11,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from multimodal.config import Limits
-from multimodal.errors import InvalidMedia, UnsupportedMedia
+from multimodal.errors import InvalidMedia, NoPictures, UnsupportedMedia
 from multimodal.media.completeness import cut_short
 from multimodal.media.limits import check_pixels, too_long
 
@@ -65,14 +65,12 @@ def picture_stream(container: InputContainer, param: str) -> VideoStream:
     """The video track that FFmpeg (and so decord) takes for the main one.
 
     Raises:
-        InvalidMedia: there is none.
+        NoPictures: there is none.
         UnsupportedMedia: nothing decodes it.
     """
     stream = container.streams.best("video")
     if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
-        raise InvalidMedia(
-            "This file has no moving pictures in it. Send sound as an audio part.", param=param
-        )
+        raise NoPictures("This file has no moving pictures in it. Send sound as an audio part.", param=param)
     if stream.codec_context is None:
         raise UnsupportedMedia(
             "The codec of this video is not supported. Use H.264, VP9 or AV1.", param=param

@@ -19,7 +19,14 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from multimodal.config import Limits, LoaderArgs
-from multimodal.errors import InvalidMedia, InvalidRequest, MediaTooLarge, MultimodalError, UnsupportedMedia
+from multimodal.errors import (
+    InvalidMedia,
+    InvalidRequest,
+    MediaTooLarge,
+    MultimodalError,
+    NoPictures,
+    UnsupportedMedia,
+)
 from multimodal.media.pages import TEXT_MAX_BYTES
 from multimodal.types import FrameSampling, MediaKind, MediaSource
 
@@ -30,7 +37,7 @@ HEADER_MAX_BYTES = 64 * 1024
 
 ERRORS: Mapping[str, type[MultimodalError]] = {
     error.code: error
-    for error in (InvalidMedia, UnsupportedMedia, MediaTooLarge, InvalidRequest, MultimodalError)
+    for error in (InvalidMedia, NoPictures, UnsupportedMedia, MediaTooLarge, InvalidRequest, MultimodalError)
 }
 """The errors that a worker may report, by their code."""
 

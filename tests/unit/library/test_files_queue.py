@@ -263,6 +263,7 @@ async def test_processed_files_are_listed_and_can_be_processed_again(library: St
         await finish(library, await claimed(library), segments=segments)
     assert await library.processed() == {"ann": [files[0].id]}
 
+    assert await library.searchable("ann", [files[0].id, files[1].id]) == {files[0].id}
     await library.requeue("bob", [files[0].id, waiting.id])
     assert (await library.get("ann", files[0].id)).status is FileStatus.PROCESSED
     await library.requeue("ann", [files[0].id, waiting.id, "file-0"])

@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 
 from multimodal.config import LibraryArgs, LoaderArgs
-from multimodal.errors import DeadlineExceeded, InvalidMedia, LostMedia, MultimodalError, StageUnavailable
+from multimodal.errors import (
+    DeadlineExceeded,
+    InvalidMedia,
+    LostMedia,
+    MultimodalError,
+    NoPictures,
+    StageUnavailable,
+)
 from multimodal.library.background import PRIORITY
 from multimodal.library.ingest import Outcome
 from multimodal.library.records import Duplicate, FileStatus
@@ -103,10 +110,31 @@ async def test_a_video(bench: Bench) -> None:
 
 async def test_a_video_that_holds_only_sound_is_heard(bench: Bench) -> None:
     file = bench.shelf.put(a_file(1, VIDEO))
-    bench.stages.holds(file, lambda source: damaged(source) if source.kind is VIDEO else sound())
+
+    def heard(source: MediaSource) -> Media:
+        if source.kind is VIDEO:
+            raise NoPictures("This file has no moving pictures in it.")
+        return sound()
+
+    bench.stages.holds(file, heard)
     assert await bench.ingest().turn() is Outcome.PROCESSED
     (found,) = bench.stages.of(file)
     assert (found.kind, found.part, found.text) == (VIDEO, SPEECH, "speech-of-s")
+
+
+async def test_a_video_with_damaged_pictures_is_not_taken_for_a_recording(bench: Bench) -> None:
+    file = bench.shelf.put(a_file(1, VIDEO))
+    bench.stages.holds(file, lambda source: damaged(source) if source.kind is VIDEO else sound())
+    assert await bench.ingest().turn() is Outcome.ERROR
+    assert bench.shelf.only().error_code == "invalid_media"
+    assert bench.stages.of(file) == []
+
+
+async def test_what_is_wrong_with_a_file_is_said_while_the_index_is_away(bench: Bench) -> None:
+    bench.stages.holds(bench.shelf.put(a_file(1, IMAGE)), damaged)
+    bench.stages.failures["forget_files"] = [StageUnavailable.restarting("Retriever")]
+    assert await bench.ingest().turn() is Outcome.ERROR
+    assert bench.shelf.only().error_code == "invalid_media"
 
 
 async def test_a_video_with_neither_says_what_is_wrong_with_the_video(bench: Bench) -> None:

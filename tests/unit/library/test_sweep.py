@@ -88,3 +88,15 @@ async def test_files_whose_segments_are_lost_are_processed_again(
     assert await Sweep(stages, shelf).once()
     waiting = [one.id[-1] for one in shelf.files.values() if one.status is FileStatus.UPLOADED]
     assert waiting == ["2"]
+
+
+async def test_files_in_which_something_is_wrong_have_no_segments(
+    stages: FakeLibraryStages, shelf: FakeShelf
+) -> None:
+    """Such as those of the first pages of a document that the Ingestor died of."""
+    shelf.put(replace(a_file(1, MediaKind.DOCUMENT), status=FileStatus.ERROR))
+    shelf.put(replace(a_file(2, MediaKind.IMAGE), status=FileStatus.PROCESSING))
+    for number in (1, 2):
+        indexed(stages, number, "ann")
+    assert await Sweep(stages, shelf).once()
+    assert [one.file_id[-1] for one in stages.segments["ann"].values()] == ["2"]
