@@ -9,7 +9,7 @@ from functools import partial
 from typing import TypeAlias, TypeVar
 
 from multimodal.config import AppArgs
-from multimodal.errors import MultimodalError, NoPictures
+from multimodal.errors import MediaTooLarge, MultimodalError, NoPictures
 from multimodal.hearing import hear, transcript_of
 from multimodal.library import pictures, segments
 from multimodal.library.background import PatientEars
@@ -106,8 +106,11 @@ class Maker:
             return await self._medium(
                 MediaKind.VIDEO, self._watch, frame_sampling=FrameSampling.SCENE, max_frames=frames
             )
-        except NoPictures:
-            return await self._medium(MediaKind.AUDIO, self._hear)
+        except NoPictures as error:
+            try:
+                return await self._medium(MediaKind.AUDIO, self._hear)
+            except MediaTooLarge:  # names the limit of recordings, to someone who sent a video
+                raise error from None
 
     async def _medium(
         self,

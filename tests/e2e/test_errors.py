@@ -266,7 +266,7 @@ def in_the_decoder() -> Iterator[BadPart]:
     yield invalid("an archive as sound", sound, bad.archive)
     yield invalid("a picture as sound", sound, lambda: media.plain("red"))
     yield invalid("a picture as a video", video, lambda: media.plain("red"))
-    yield invalid("sound as a video", video, bad.voice("mp4"))
+    yield row("sound as a video", video, bad.voice("mp4"), "no_pictures")
     yield invalid("text as a video", video, bad.TEXT)
     for format in media.PICTURE_FORMATS:
         yield invalid(f"half a {format}", picture, bad.half(partial(media.picture_with_text, "HI", format)))

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image as Pillow
 
 from multimodal.config import Limits, LoaderArgs
-from multimodal.errors import InvalidMedia, InvalidRequest, MediaTooLarge, UnsupportedMedia
+from multimodal.errors import InvalidMedia, InvalidRequest, MediaTooLarge, NoPictures, UnsupportedMedia
 from multimodal.media import decode_video
 from multimodal.media.decoder import content_hash, decode
 from multimodal.types import SAMPLE_RATE_HZ, FrameSampling, MediaKind, MediaSource, Video
@@ -273,7 +273,7 @@ def test_counts_in_the_header_are_not_believed() -> None:
 
 
 def test_sound_is_no_video() -> None:
-    with pytest.raises(InvalidMedia, match="no moving pictures"):
+    with pytest.raises(NoPictures, match="no moving pictures"):
         load(media.speech("hello", "mp4"))
 
 

@@ -254,16 +254,31 @@ async def test_another_process_goes_on_where_one_stopped(stored: Stored) -> None
     assert (await claimed(stored.open(), "two")).id == file.id
 
 
-async def test_processed_files_are_listed_and_can_be_processed_again(library: StoredLibrary) -> None:
-    files = [
-        await add(library, b"%d" % number, tenant=tenant) for number, tenant in enumerate(("ann", "bob"))
-    ]
+async def test_files_that_failed_or_were_deleted_are_not_searchable(stored: Stored) -> None:
+    library, files = stored.library, []
+    for number in range(5):
+        files.append(await add(library, b"%d" % number))
+    failed, processed, processing, deleted, waiting = (one.id for one in files)
+    await claimed(library)
+    assert await library.fail("one", failed, "invalid_media", "Damaged.")
+    await finish(library, await claimed(library))
+    assert (await claimed(library)).id == processing
+    await library.delete("ann", deleted)
+    ids = [one.id for one in files]
+    assert await library.searchable("ann", ids) == {processed, processing, waiting}
+    assert await library.existing("ann", ids) == {failed, processed, processing, waiting}
+    assert await library.searchable("bob", ids) == set()
+
+
+async def test_processed_files_are_listed_and_can_be_processed_again(stored: Stored) -> None:
+    library, files = stored.library, []
+    for number, tenant in enumerate(("ann", "bob")):
+        files.append(await add(library, b"%d" % number, tenant=tenant))
+        stored.clock.advance(1)  # only files of one tenant are never of the same time
     waiting = await add(library, b"waiting")
     for segments in (2, 0):
         await finish(library, await claimed(library), segments=segments)
     assert await library.processed() == {"ann": [files[0].id]}
-
-    assert await library.searchable("ann", [files[0].id, files[1].id]) == {files[0].id}
     await library.requeue("bob", [files[0].id, waiting.id])
     assert (await library.get("ann", files[0].id)).status is FileStatus.PROCESSED
     await library.requeue("ann", [files[0].id, waiting.id, "file-0"])

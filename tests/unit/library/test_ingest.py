@@ -16,6 +16,7 @@ from multimodal.errors import (
     DeadlineExceeded,
     InvalidMedia,
     LostMedia,
+    MediaTooLarge,
     MultimodalError,
     NoPictures,
     StageUnavailable,
@@ -24,6 +25,7 @@ from multimodal.library.background import PRIORITY
 from multimodal.library.ingest import Outcome
 from multimodal.library.records import Duplicate, FileStatus
 from multimodal.library.retries import RESTARTS, TIMEOUTS
+from multimodal.library.sweep import Sweep
 from multimodal.retrieval.types import SegmentPart
 from multimodal.types import (
     FrameSampling,
@@ -120,6 +122,21 @@ async def test_a_video_that_holds_only_sound_is_heard(bench: Bench) -> None:
     assert await bench.ingest().turn() is Outcome.PROCESSED
     (found,) = bench.stages.of(file)
     assert (found.kind, found.part, found.text) == (VIDEO, SPEECH, "speech-of-s")
+
+
+async def test_the_limit_of_recordings_is_not_named_to_who_sent_a_video(bench: Bench) -> None:
+    def refuse(source: MediaSource) -> Media:
+        if source.kind is VIDEO:
+            raise NoPictures("This file has no moving pictures in it.")
+        raise MediaTooLarge("Here a recording may have 200 MiB.")
+
+    bench.stages.holds(bench.shelf.put(a_file(1, VIDEO)), refuse)
+    assert await bench.ingest().turn() is Outcome.ERROR
+    record = bench.shelf.only()
+    assert (record.error_code, record.error_message) == (
+        "no_pictures",
+        "This file has no moving pictures in it.",
+    )
 
 
 async def test_a_video_with_damaged_pictures_is_not_taken_for_a_recording(bench: Bench) -> None:
@@ -432,6 +449,34 @@ async def test_work_ends_when_the_lease_is_lost_and_the_next_owners_segments_sta
     bench.stages.gates = {}
     assert await bench.ingest().turn() is Outcome.PROCESSED
     assert len(bench.stages.of(file)) == 1
+
+
+async def test_who_lost_the_lease_unnoticed_forgets_nothing_of_the_next_owner(bench: Bench) -> None:
+    file = bench.shelf.put(a_file(1, DOCUMENT))
+    bench.stages.holds(file, document(["one", "two"], 1, 2))
+    await bench.ingest().turn()
+    bench.shelf.files[file.id] = replace(bench.shelf.files[file.id], status=FileStatus.PROCESSING)
+    bench.shelf.failures["report"] = [OSError("connection refused")] * 20
+
+    def next_owner(source: MediaSource) -> Media:
+        bench.shelf.owners[file.id] = "next"
+        return document(["one"], 1, 1)
+
+    bench.stages.holds(file, next_owner)
+    assert await bench.ingest().turn() is Outcome.GONE
+    assert [one.text for one in bench.stages.of(file)] == ["", "one", "", "two"]
+
+
+async def test_a_document_that_ingestors_die_of_leaves_no_pages_after_the_sweep(bench: Bench) -> None:
+    file = bench.shelf.put(a_file(1, DOCUMENT))
+    bench.stages.holds(file, document(["one", "two"], 1, 2))
+    await bench.ingest().turn()
+    attempts = bench.shelf.attempts
+    bench.shelf.files[file.id] = replace(file, status=FileStatus.PROCESSING, attempts=attempts)
+    assert await bench.ingest().turn() is None
+    assert bench.shelf.only().error_code == "processing_interrupted"
+    assert await Sweep(bench.stages, bench.shelf).once()
+    assert bench.stages.of(file) == []
 
 
 async def test_the_lease_is_kept_while_work_takes_long() -> None:
