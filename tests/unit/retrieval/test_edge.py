@@ -13,10 +13,11 @@ import pytest
 
 from multimodal.config import RetrieverArgs
 from multimodal.errors import ConfigError, StageUnavailable
-from multimodal.retrieval import edge_build, edge_folder
+from multimodal.retrieval import edge_build, edge_folder, qdrant
 from multimodal.retrieval.edge import EdgeStore
 from multimodal.retrieval.edge_folder import STATE_FILE
 from multimodal.retrieval.edge_points import EdgePoints
+from multimodal.retrieval.filters import Where
 from multimodal.retrieval.types import Segment, SegmentFilter, VectorName
 from tests.unit.retrieval.segments import ARGS, POOL, SIZES, segment, segment_id
 
@@ -343,3 +344,35 @@ def test_a_copy_has_holes_where_the_original_has_them(tmp_path: Path) -> None:
     assert copied.read_bytes() == (source / "log").read_bytes()
     assert copied.stat().st_blocks == (source / "log").stat().st_blocks
     assert (tmp_path / "target" / "empty").read_bytes() == b""
+
+
+def test_few_that_pass_a_filter_are_all_compared(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    nearest = EdgePoints.nearest
+
+    def spied(
+        self: EdgePoints,
+        name: str,
+        vector: list[float],
+        which: Where,
+        limit: int,
+        *,
+        exact: bool,
+        at_least: float | None,
+    ) -> list[tuple[str, float]]:
+        asked.append(exact)
+        return nearest(self, name, vector, which, limit, exact=exact, at_least=at_least)
+
+    monkeypatch.setattr(EdgePoints, "nearest", spied)
+    monkeypatch.setattr(qdrant, "EXACT_UP_TO", 10)
+    store = EdgeStore(folder, ARGS, SIZES)
+    store.upsert([*many(15), *many(10, first=15, file_id="file-b")])
+    for wanted, exact in (
+        (EVERYTHING, False),
+        (SegmentFilter(file_ids=("file-a",)), False),
+        (SegmentFilter(file_ids=("file-b",)), True),
+    ):
+        asked.clear()
+        assert len(store.nearest("ann", WORDS, POOL[0], wanted, 5)) == 5
+        assert set(asked) == {exact}
+    store.close()
