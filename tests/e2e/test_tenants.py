@@ -96,9 +96,20 @@ def test_every_gateway_is_in_the_metrics_and_every_request_is_counted_once(serve
     assert {tuple(one.labels.values()) for one in again} == {tuple(one.labels.values()) for one in memory}
 
 
+def audio_encoders(server: RunningServer) -> int:
+    """Replicas that report metrics."""
+    samples = families(server)["process_resident_memory_bytes"].samples
+    return sum(one.labels["deployment"] == "AudioEncoder" for one in samples)
+
+
 def test_a_long_recording_is_shared_out_among_the_replicas_and_comes_back_in_order(
     server: RunningServer,
 ) -> None:
+    end = time.monotonic() + PATIENCE_S
+    # A deployment is ready with its first replica.
+    while audio_encoders(server) < REPLICAS:
+        assert time.monotonic() < end
+        time.sleep(0.2)
     answer = httpx.post(
         f"{server.base_url}/v1/audio/transcriptions",
         files={"file": ("long.wav", b"hum for 590 s")},
