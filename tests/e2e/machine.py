@@ -30,7 +30,7 @@ def main(port: str, resource: str) -> None:
     parameters = RayParams(
         gcs_address=f"127.0.0.1:{port}",
         node_ip_address="127.0.0.1",
-        num_cpus=1,
+        num_cpus=0,  # whatever asks for a share of a core stays on the first machine, and lives
         resources={resource: 1},
         object_store_memory=STORE_BYTES,
     )

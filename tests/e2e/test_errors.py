@@ -277,7 +277,7 @@ def in_the_decoder() -> Iterator[BadPart]:
     yield invalid("half a video", video, bad.half(bad.clip))
     yield invalid("a recording without samples", sound, media.wav([], rate_hz=16_000))
     yield invalid("a video without sound, as sound", sound, lambda: media.numbered_clip(10))
-    yield invalid("a video without frames", video, bad.NO_FRAMES)
+    yield row("a video without frames", video, bad.NO_FRAMES, "no_pictures")
     for name, as_part, make in (
         ("a drawing", picture, bad.SVG),
         ("a sound format", sound, bad.AIFF),

@@ -38,7 +38,7 @@ def server(cluster: Cluster, tmp_path: Path) -> Iterator[RunningServer]:
     """MediaLoader runs on a machine of its own; ImageEncoder and Reader can be kept busy."""
 
     def change(args: dict[str, object], options: Options) -> None:
-        options["MediaLoader"]["ray_actor_options"] = {"num_cpus": 0.1, "resources": {DECODES: 1}}
+        options["MediaLoader"]["ray_actor_options"] = {"num_cpus": 0, "resources": {DECODES: 1}}
         for name in ("ImageEncoder", "Reader"):
             options[name]["max_ongoing_requests"] = SLOTS
 
