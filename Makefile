@@ -60,6 +60,8 @@ HAVE_ffmpeg = command -v ffmpeg
 HAVE_espeak-ng = command -v espeak-ng
 # The metadata are tested on both databases.
 HAVE_postgresql = ls /usr/lib/postgresql/*/bin/initdb
+# The shared cache is tested on the real one.
+HAVE_redis-server = command -v redis-server
 # OpenAI's JavaScript client is one of the tests' clients.
 HAVE_nodejs = command -v node
 HAVE_npm = command -v npm
@@ -78,7 +80,7 @@ echo "Installing$$missing"; \
 endef
 
 test-packages:
-	$(call require,ffmpeg espeak-ng nodejs npm postgresql)
+	$(call require,ffmpeg espeak-ng nodejs npm postgresql redis-server)
 
 # --- the virtual environment; its stamp carries a hash of what it was made from -------------------
 

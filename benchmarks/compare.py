@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal, TypeAlias, TypedDict, get_args
+from typing import Literal, TypeAlias, TypedDict, cast, get_args
 
 import psutil
 
@@ -124,15 +124,10 @@ class Comparison:
         )
 
     def _meter(self) -> Callable[[], Cores]:
-        sides = (self._server, self._bare.processes(), [psutil.Process()])
-        everything, *meters = [processes.CpuMeter(side) for side in (None, *sides)]
-
-        def read() -> Cores:
-            server, bare, client = (meter.cores() for meter in meters)
-            others = max(0.0, everything.cores() - server - bare - client)
-            return Cores(server=server, bare=bare, client=client, others=others)
-
-        return read
+        watch = processes.Watch(
+            {"server": self._server, "bare": self._bare.processes(), "client": [psutil.Process()]}
+        )
+        return lambda: cast("Cores", watch.cores())
 
 
 def check_same_work(served: Sequence[Answer], direct: Sequence[Answer], max_tokens: int) -> None:

@@ -6,10 +6,10 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeAlias, TypedDict, cast
+from typing import NotRequired, TypeAlias, TypedDict, cast
 
 import aiohttp
 
@@ -19,6 +19,16 @@ Streams: TypeAlias = Sequence[Sequence[str]]
 """For each concurrent stream, the prompts that it sends one after the other."""
 
 _SYLLABLES = ("ba", "con", "der", "fil", "gor", "lam", "mer", "nu", "pel", "rin", "sto", "tar", "vi", "zen")
+
+
+class StageSeen(TypedDict):
+    """A stage of a request, as the end of its answer reports it (`stream_options.include_stages`)."""
+
+    stage: str
+    param: NotRequired[str | None]
+    seconds: float
+    cached: NotRequired[bool]
+    """Nothing was encoded: all was known already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +44,10 @@ class Answer:
     completion_tokens: int
     cached_tokens: int
     """Prompt tokens found in the prefix cache."""
+    began_s: float | None = None
+    """When its first token was there, be it one without text; None where that is not known."""
+    stages: tuple[StageSeen, ...] = ()
+    """Where they were asked for."""
 
 
 class Metrics(TypedDict):
@@ -114,12 +128,13 @@ class _PromptDetails(TypedDict):
 class _Usage(TypedDict):
     prompt_tokens: int
     completion_tokens: int
-    prompt_tokens_details: _PromptDetails
+    prompt_tokens_details: _PromptDetails | None
 
 
 class _Chunk(TypedDict, total=False):
     choices: list[_Choice]
     usage: _Usage | None
+    stages: list[StageSeen] | None
     error: dict[str, object]
 
 
@@ -140,10 +155,23 @@ class HttpAsker:
 
     async def ask(self, prompt: str) -> Answer:
         """Raises RuntimeError for anything but a complete answer."""
-        body = {**self._fixed, "messages": [{"role": "user", "content": prompt}]}
-        reader = SseReader()
+        return await self.chat([{"role": "user", "content": prompt}])
+
+    async def chat(
+        self,
+        messages: Sequence[Mapping[str, object]],
+        options: Mapping[str, object] | None = None,
+        reader: SseReader | None = None,
+    ) -> Answer:
+        """A conversation; `options` replace fields of the body. Raises as `ask` does.
+
+        A `reader` of the caller's own has what came until then where this is cancelled.
+        """
+        body = json.dumps({**self._fixed, "messages": messages, **(options or {})}).encode()
+        reader = reader or SseReader()
         sent_s = time.perf_counter()
-        async with self._session.post(self._url, json=body) as response:
+        headers = {"Content-Type": "application/json"}
+        async with self._session.post(self._url, data=body, headers=headers) as response:
             if response.status != 200:
                 raise RuntimeError(f"The server answered {response.status}: {(await response.text())[:500]}")
             async for data in response.content.iter_any():
@@ -157,9 +185,13 @@ class SseReader:
     def __init__(self) -> None:
         self._rest = b""
         self._texts: list[str] = []
-        self._arrivals_s: list[float] = []
+        self.arrivals_s: list[float] = []
+        """As in Answer, so far."""
+        self.began_s: float | None = None
+        """As in Answer."""
         self._ended_s = 0.0
         self._usage: _Usage | None = None
+        self._stages: tuple[StageSeen, ...] = ()
 
     def feed(self, data: bytes, now_s: float) -> None:
         """Raises RuntimeError for an error event."""
@@ -172,22 +204,28 @@ class SseReader:
         if "error" in chunk:
             raise RuntimeError(f"The stream failed: {chunk['error']}")
         self._usage = chunk.get("usage") or self._usage
+        self._stages = tuple(chunk.get("stages") or self._stages)
         for choice in chunk.get("choices", ()):
+            # Servers send the role when they have the first token.
+            self.began_s = self.began_s or now_s
             self._ended_s = now_s
             if text := choice["delta"].get("content"):
                 self._texts.append(text)
-                self._arrivals_s.append(now_s)
+                self.arrivals_s.append(now_s)
 
     def answer(self, sent_s: float) -> Answer:
         """All of it. Raises RuntimeError when the stream ended early."""
         if self._usage is None:
             raise RuntimeError("The stream ended without its usage.")
+        details = self._usage["prompt_tokens_details"]
         return Answer(
             sent_s=sent_s,
-            arrivals_s=tuple(self._arrivals_s),
+            arrivals_s=tuple(self.arrivals_s),
             ended_s=self._ended_s,
             text="".join(self._texts),
             prompt_tokens=self._usage["prompt_tokens"],
             completion_tokens=self._usage["completion_tokens"],
-            cached_tokens=self._usage["prompt_tokens_details"]["cached_tokens"],
+            cached_tokens=details["cached_tokens"] if details else 0,
+            began_s=self.began_s,
+            stages=self._stages,
         )

@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multimodal.api.auth import LOCAL_TENANT
-from multimodal.library.segments import segment_id
+from multimodal.identity import segment_id
 from multimodal.retrieval.types import Scalar, Segment, SegmentFilter, SegmentPart, Vector
 from multimodal.types import MediaKind
 
-VERSION = 2
+VERSION = 3
 """Changes whenever the same numbers would give another library."""
 
 LARGE_TENANT = LOCAL_TENANT
@@ -131,7 +131,7 @@ class Library:
         looks = rng.integers(0, 2**64, BATCH, dtype=np.uint64)
         return [
             Segment(
-                id=segment_id(file.id, ordinal),
+                id=segment_id(file.id, content_hash(file), ordinal),
                 tenant=file.tenant,
                 file_id=file.id,
                 sha256=content_hash(file),

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 import psutil
 
 IDLE_CHECK_S = 3.0
+
+TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+"""CPU time is counted in these."""
 
 
 def server_root(url: str) -> psutil.Process | None:
@@ -79,10 +83,27 @@ class CpuMeter:
 
     def cores(self) -> float:
         """CPU seconds for each second."""
-        return max(0.0, self._read_s() - self._cpu_s) / (time.perf_counter() - self._started_s)
+        return self.cpu_s() / (time.perf_counter() - self._started_s)
+
+    def cpu_s(self) -> float:
+        """CPU seconds so far."""
+        return max(0.0, self._read_s() - self._cpu_s)
 
     def _read_s(self) -> float:
         return machine_cpu_s() if self._processes is None else cpu_s(self._processes)
+
+
+class Watch:
+    """Who keeps the machine busy, from its start to `cores()`."""
+
+    def __init__(self, sides: Mapping[str, Sequence[psutil.Process]]) -> None:
+        self._everything = CpuMeter(None)
+        self._sides = {name: CpuMeter(side) for name, side in sides.items()}
+
+    def cores(self) -> dict[str, float]:
+        """Cores on average, by side; "others" are of no side: much of that makes a turn worthless."""
+        found = {name: meter.cores() for name, meter in self._sides.items()}
+        return found | {"others": max(0.0, self._everything.cores() - sum(found.values()))}
 
 
 def machine_cpu_s() -> float:

@@ -37,18 +37,20 @@ def build(args: AppArgs, make: Backends) -> Application:
         "text_encoder": _deployment(TextEncoder).bind(args, make.text),
         "image_encoder": image_encoder,
         "audio_encoder": audio_encoder,
-        "video_encoder": _deployment(VideoEncoder).bind(args, image_encoder, reader, audio_encoder),
+        "video_encoder": _deployment(VideoEncoder).bind(
+            args, image_encoder, reader, audio_encoder, make.once
+        ),
         "document_encoder": _deployment(DocumentEncoder).bind(args, image_encoder, reader),
         "reader": reader,
         "retriever": _deployment(Retriever).bind(args, make.store),
     }
+    if args.vision:
+        stages["vision_tower"] = _deployment(VisionTower).bind(args, make.vision)
     beside = {
-        "ingestor": _deployment(Ingestor).bind(args, make.library, **stages),
+        "ingestor": _deployment(Ingestor).bind(args, make.library, make.keeping_once, **stages),
         "generator": _deployment(Generator).bind(args, make.generator),
     }
-    if args.vision:
-        beside["vision_tower"] = _deployment(VisionTower).bind(args, make.vision)
-    return _deployment(serve.ingress()(Gateway)).bind(args, make.library, **stages, **beside)
+    return _deployment(serve.ingress()(Gateway)).bind(args, make.library, make.once, **stages, **beside)
 
 
 def _deployment(cls: type) -> Deployment:

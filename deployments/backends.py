@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from multimodal.config import AppArgs, home, state
+from multimodal.encode_once import EncodeOnce
 from multimodal.errors import ConfigError
 from multimodal.library.files import Library
 from multimodal.retrieval.store import SegmentStore
@@ -49,6 +50,20 @@ def make_store(args: AppArgs) -> SegmentStore:
     return opening.make_store(args, state(), sizes, library_id(args.library, state()))
 
 
+def make_once(args: AppArgs) -> EncodeOnce:
+    """What is known of media, in a process that has things made of them."""
+    from multimodal.encode_once import open_once
+
+    return open_once(args, state(), home())
+
+
+def make_keeping_once(args: AppArgs) -> EncodeOnce:
+    """The same, and what is made of uploaded files is kept with them."""
+    from multimodal.encode_once import open_once
+
+    return open_once(args, state(), home(), keeps_beside=True)
+
+
 def make_text(args: AppArgs) -> TextBackend:
     """A sentence model."""
     from multimodal.encoders.text import OpenClipTextEncoder
@@ -83,11 +98,15 @@ def make_reader(args: AppArgs) -> ReaderBackend:
 
 
 def make_vision(args: AppArgs) -> VisionBackend:
-    """A connector between the image tower and the generator's word embeddings."""
+    """The generator's own tower, or a connector between the image tower and its word embeddings."""
     from multimodal.encoders.concepts import load_bank
     from multimodal.encoders.connector import ConceptConnector, SafetensorsWords
     from multimodal.models.refs import resolve
 
+    if args.vision and args.vision.source == "tower":
+        from multimodal.encoders.towers.opening import open_tower
+
+        return open_tower(resolve(args.generator.model, home()), args.vision)
     if args.image.model is None:
         raise ConfigError("VisionTower needs an image tower: set image.model, or vision to null.")
     bank = load_bank(resolve(args.image.model, home()))
@@ -108,6 +127,8 @@ class Backends:
 
     library: Callable[[AppArgs], Library] = make_library
     store: Callable[[AppArgs], SegmentStore] = make_store
+    once: Callable[[AppArgs], EncodeOnce] = make_once
+    keeping_once: Callable[[AppArgs], EncodeOnce] = make_keeping_once
     loader: Callable[[AppArgs], LoaderBackend] = make_loader
     text: Callable[[AppArgs], TextBackend] = make_text
     image: Callable[[AppArgs], ImageBackend] = make_image

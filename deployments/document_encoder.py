@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from deployments.graph import Call, Handle
 from deployments.lanes import Few
 from deployments.replica import ReportsMetrics, count_batch, refuse_if_late
+from deployments.sharing import Shared
 from multimodal.config import AppArgs
 from multimodal.encoders.document import understand_document
+from multimodal.identity import FeatureKey
 from multimodal.types import (
     Document,
     DocumentFeatures,
@@ -26,10 +30,16 @@ class DocumentEncoder(ReportsMetrics):
         self._encode_image = Call[ImageFeatures](image_encoder, "encode", args.image.timeout_s)
         self._read = Call[ImageText](reader, "read", args.reader.timeout_s)
         self._few = Few()
+        self._shared = Shared(args.cache)
 
-    async def read(self, ctx: RequestContext, document: Document) -> DocumentFeatures:
+    async def read(
+        self, ctx: RequestContext, document: Document, key: FeatureKey | None = None
+    ) -> DocumentFeatures:
         """What the pages of a document say, and how they look."""
         refuse_if_late(ctx)
+        return await self._shared(ctx, key, DocumentFeatures, partial(self._read_one, ctx, document))
+
+    async def _read_one(self, ctx: RequestContext, document: Document) -> DocumentFeatures:
         count_batch(self, MediaKind.DOCUMENT, 1)
         return await understand_document(
             ctx,

@@ -17,6 +17,7 @@ from deployments.replica import ReportsMetrics, replica_name
 from multimodal.api.app import create_app
 from multimodal.api.metrics import Metrics
 from multimodal.config import AppArgs
+from multimodal.encode_once import EncodeOnce
 from multimodal.library.files import Library
 from multimodal.pipeline import Assistant
 from multimodal.serving.checks import check_exposure
@@ -31,7 +32,11 @@ class Gateway(ReportsMetrics):
     """The OpenAI API over the graph. The ingress deployment: Serve calls `__serve_build_asgi_app__`."""
 
     def __init__(
-        self, args: AppArgs, make_library: Callable[[AppArgs], Library], **deployments: Handle
+        self,
+        args: AppArgs,
+        make_library: Callable[[AppArgs], Library],
+        make_once: Callable[[AppArgs], EncodeOnce],
+        **deployments: Handle,
     ) -> None:
         if in_replica():
             # Plain `serve run` has not checked it: HAProxy would hide the callers' addresses.
@@ -41,7 +46,8 @@ class Gateway(ReportsMetrics):
             loop = asyncio.get_running_loop()
             loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="gateway"))
         self._args = args
-        self._assistant = Assistant(Graph(Handles(**deployments), args), args, make_library(args))
+        graph = Graph(Handles(**deployments), args, make_once(args))
+        self._assistant = Assistant(graph, args, make_library(args))
         self._metrics = Metrics()
 
     def __serve_build_asgi_app__(self) -> FastAPI:

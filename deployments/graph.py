@@ -26,18 +26,22 @@ from ray.serve.schema import DeploymentStatusOverview
 from deployments.batching import in_replica
 from deployments.lanes import in_background
 from multimodal.config import AppArgs
+from multimodal.encode_once import EncodeOnce
 from multimodal.errors import DeadlineExceeded, LostMedia, MultimodalError, Overloaded, StageUnavailable
+from multimodal.identity import FeatureKey
 from multimodal.retrieval.types import Found, Search, Segment
-from multimodal.stages import Sound
+from multimodal.stages import Seen, Sound
 from multimodal.types import (
     Deferred,
     DocumentFeatures,
     GenerateRequest,
     GenerationStep,
+    GeneratorEmbedding,
     ImageFeatures,
     ImageText,
     Media,
     MediaSource,
+    Ready,
     RequestContext,
     Spans,
     SpeechHints,
@@ -124,9 +128,10 @@ class Call(Generic[T]):
         self._handle = handle.options(method_name=method, _by_reference=True)
         self._stage = handle.deployment_name
 
-    def __call__(self, ctx: RequestContext, *args: object) -> Pending[T]:
+    def __call__(self, ctx: RequestContext, *args: object, affinity: str = "") -> Pending[T]:
         """Call it; arguments that are on their way travel by reference.
 
+        Calls of the same affinity meet at one replica, where the deployment's router is AffinityRouter.
         Work in the background has until its own deadline: it gives way to live requests, for how long
         nobody knows.
         """
@@ -134,7 +139,8 @@ class Call(Generic[T]):
         if not in_background(ctx):
             deadline_s = min(deadline_s, time.time() + self._timeout_s)
         try:
-            response = self._handle.remote(replace(ctx, deadline_s=deadline_s), *map(_reference, args))
+            handle = self._handle.options(session_id=affinity) if affinity else self._handle
+            response = handle.remote(replace(ctx, deadline_s=deadline_s), *map(_reference, args))
         except Exception as error:
             raise translate(error, self._stage) from None
         return Pending(cast("DeploymentResponse[T]", response), self._stage, deadline_s)
@@ -162,9 +168,9 @@ class AudioCalls:
         self._transcribe_part = Call[Transcript](audio_encoder, "transcribe_part", timeout_s)
 
     def transcribe(
-        self, ctx: RequestContext, audio: Sound, hints: SpeechHints
+        self, ctx: RequestContext, audio: Sound, hints: SpeechHints, key: FeatureKey | None = None
     ) -> Deferred[Transcript | SpeechPlan]:
-        return self._transcribe(ctx, audio, hints)
+        return self._transcribe(ctx, audio, hints, key, affinity=_affinity(key))
 
     def transcribe_part(
         self,
@@ -172,8 +178,11 @@ class AudioCalls:
         audio: Sound,
         windows: Sequence[Spans],
         hints: SpeechHints,
+        key: FeatureKey | None = None,
     ) -> Deferred[Transcript]:
-        return self._transcribe_part(ctx, audio, tuple(windows), hints)
+        # Each part meets those of other requests for it, and the parts of one recording are shared out.
+        affinity = f"{key.affinity}-{windows[0][0][0]:g}" if key else ""
+        return self._transcribe_part(ctx, audio, tuple(windows), hints, key, affinity=affinity)
 
     def abandon(self, *results: Deferred[object]) -> None:
         for result in results:
@@ -206,7 +215,7 @@ class Handles:
 class Graph(AudioCalls):
     """Implements `multimodal.stages.Stages`."""
 
-    def __init__(self, handles: Handles, args: AppArgs) -> None:
+    def __init__(self, handles: Handles, args: AppArgs, once: EncodeOnce) -> None:
         super().__init__(handles.audio_encoder, args)
         self._load = Call[Media](handles.media_loader, "load", args.loader.timeout_s)
         self._encode_text = Call[TextEmbeddings](handles.text_encoder, "encode", args.text.timeout_s)
@@ -219,7 +228,7 @@ class Graph(AudioCalls):
         self._index = IndexCalls(handles.retriever, args.retriever.timeout_s)
         self._see = None
         if handles.vision_tower is not None and args.vision is not None:
-            self._see = Call[Visual](handles.vision_tower, "see", args.vision.timeout_s)
+            self._see = Call[GeneratorEmbedding](handles.vision_tower, "see", args.vision.timeout_s)
         self._generate_timeout_s = args.generator.timeout_s
         self._generator = None
         if handles.generator is not None:
@@ -229,23 +238,41 @@ class Graph(AudioCalls):
         self._handles = handles.all()
         self._monitor = StateMonitor([handle.deployment_name for handle in self._handles])
         self._waiters = ThreadPoolExecutor(WAITERS, thread_name_prefix="arrival")
+        self._once = once
+        self._generating = 0
 
-    def load(self, ctx: RequestContext, source: MediaSource) -> Deferred[Media]:
-        return self._load(ctx, source)
+    @property
+    def once(self) -> EncodeOnce:
+        return self._once
 
-    def encode_image(self, ctx: RequestContext, image: Deferred[Media]) -> Deferred[ImageFeatures]:
-        return self._encode_image(ctx, image)
+    @property
+    def generating(self) -> int:
+        return self._generating
 
-    def read(self, ctx: RequestContext, image: Deferred[Media]) -> Deferred[ImageText]:
-        return self._read(ctx, image)
+    def load(
+        self, ctx: RequestContext, source: MediaSource, key: FeatureKey | None = None
+    ) -> Deferred[Media]:
+        return self._load(ctx, source, key, affinity=_affinity(key))
+
+    def encode_image(
+        self, ctx: RequestContext, image: Deferred[Media], key: FeatureKey | None = None
+    ) -> Deferred[ImageFeatures]:
+        return self._encode_image(ctx, image, key, affinity=_affinity(key))
+
+    def read(
+        self, ctx: RequestContext, image: Deferred[Media], key: FeatureKey | None = None
+    ) -> Deferred[ImageText]:
+        return self._read(ctx, image, key, affinity=_affinity(key))
 
     def watch(
-        self, ctx: RequestContext, video: Deferred[Media], hints: SpeechHints
+        self, ctx: RequestContext, video: Deferred[Media], hints: SpeechHints, key: FeatureKey | None = None
     ) -> Deferred[VideoFeatures]:
-        return self._watch(ctx, video, hints)
+        return self._watch(ctx, video, hints, key, affinity=_affinity(key))
 
-    def read_document(self, ctx: RequestContext, document: Deferred[Media]) -> Deferred[DocumentFeatures]:
-        return self._read_document(ctx, document)
+    def read_document(
+        self, ctx: RequestContext, document: Deferred[Media], key: FeatureKey | None = None
+    ) -> Deferred[DocumentFeatures]:
+        return self._read_document(ctx, document, key, affinity=_affinity(key))
 
     def store_segments(self, ctx: RequestContext, segments: Sequence[Segment]) -> Deferred[None]:
         return self._index.store(ctx, tuple(segments))
@@ -293,15 +320,20 @@ class Graph(AudioCalls):
     def see(
         self,
         ctx: RequestContext,
-        features: ImageFeatures | VideoFeatures,
+        seen: Seen | Deferred[Media],
         moments_s: Sequence[float],
-    ) -> Deferred[Visual]:
+        key: FeatureKey | None = None,
+    ) -> Deferred[GeneratorEmbedding]:
         if self._see is None:
             raise StageUnavailable("This server has no vision tower.")
-        return self._see(ctx, features, tuple(moments_s))
+        return self._see(ctx, seen, tuple(moments_s), key, affinity=_affinity(key))
 
     async def generate(
-        self, ctx: RequestContext, request: GenerateRequest, visuals: Sequence[Deferred[Visual]]
+        self,
+        ctx: RequestContext,
+        request: GenerateRequest,
+        visuals: Sequence[Deferred[Visual]],
+        affinity: str = "",
     ) -> AsyncGenerator[GenerationStep, None]:
         generator = self._generator
         if generator is None:
@@ -310,6 +342,7 @@ class Graph(AudioCalls):
         if await self._monitor.is_down(name):
             raise StageUnavailable.restarting(name)
         try:
+            generator = generator.options(session_id=affinity) if affinity else generator
             steps = cast(
                 "DeploymentResponseGenerator[GenerationStep]",
                 generator.remote(ctx, request, *map(_reference, visuals)),
@@ -318,6 +351,7 @@ class Graph(AudioCalls):
             raise translate(error, name) from None
         deadline_s = min(ctx.deadline_s, time.time() + self._generate_timeout_s)
         begun = False
+        self._generating += 1
         try:
             while True:
                 # The engine ends at the deadline itself; this is for when it does not answer at all.
@@ -334,6 +368,7 @@ class Graph(AudioCalls):
         except Exception as error:
             raise translate(error, name) from None
         finally:
+            self._generating -= 1
             # Does nothing once the stream has ended; before, it aborts the request in the engine.
             _abandon(steps)
 
@@ -489,4 +524,10 @@ async def _settled(result: Deferred[object]) -> None:
 
 
 def _reference(argument: object) -> object:
+    if isinstance(argument, Ready):
+        return argument.value
     return argument.response if isinstance(argument, Pending) else argument
+
+
+def _affinity(key: FeatureKey | None) -> str:
+    return key.affinity if key else ""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from deployments.batching import batched
 from deployments.lanes import Lane
 from deployments.replica import ReportsMetrics, count_batch, refuse_if_late
+from deployments.sharing import Shared
 from multimodal.config import AppArgs
+from multimodal.identity import FeatureKey
 from multimodal.stages import ImageBackend
 from multimodal.types import Image, ImageFeatures, MediaKind, RequestContext
 
@@ -19,13 +22,17 @@ class ImageEncoder(ReportsMetrics):
     def __init__(self, args: AppArgs, make: Callable[[AppArgs], ImageBackend]) -> None:
         self._backend = make(args)
         self._lane = Lane()
+        self._shared = Shared(args.cache)
         self._encode = batched(
             self._encode_batch, size=args.image.batch_items, wait_s=args.image.batch_wait_s
         )
 
-    async def encode(self, ctx: RequestContext, image: Image) -> ImageFeatures:
+    async def encode(self, ctx: RequestContext, image: Image, key: FeatureKey | None = None) -> ImageFeatures:
         """Features of one picture."""
         refuse_if_late(ctx)
+        return await self._shared(ctx, key, ImageFeatures, partial(self._encode_one, ctx, image))
+
+    async def _encode_one(self, ctx: RequestContext, image: Image) -> ImageFeatures:
         async with self._lane(ctx):
             return await self._encode(image)
 

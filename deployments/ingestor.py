@@ -10,6 +10,7 @@ from prometheus_client import Counter, Histogram
 from deployments.graph import Graph, Handle, Handles
 from deployments.replica import ReportsMetrics
 from multimodal.config import AppArgs
+from multimodal.encode_once import EncodeOnce
 from multimodal.errors import MultimodalError
 from multimodal.library.ingest import Ended, Ingest
 from multimodal.library.processing import Shelf
@@ -28,9 +29,14 @@ class Ingestor(ReportsMetrics):
     """Works from the moment it is there; nobody calls it but for its health and its metrics."""
 
     def __init__(
-        self, args: AppArgs, make_library: Callable[[AppArgs], Shelf], **deployments: Handle
+        self,
+        args: AppArgs,
+        make_library: Callable[[AppArgs], Shelf],
+        make_once: Callable[[AppArgs], EncodeOnce],
+        **deployments: Handle,
     ) -> None:
-        ingest = Ingest(Graph(Handles(**deployments), args), make_library(args), args, on_end=count_file)
+        graph = Graph(Handles(**deployments), args, make_once(args))
+        ingest = Ingest(graph, make_library(args), args, on_end=count_file)
         # Serve makes replicas on the event loop that their methods run on.
         self._work = asyncio.get_running_loop().create_task(ingest.run())
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from deployments.replica import ReportsMetrics
+from multimodal.cache.flights import Flights
 from multimodal.config import AppArgs
+from multimodal.identity import FeatureKey
 from multimodal.stages import LoaderBackend
 from multimodal.types import Media, MediaSource, RequestContext
 
@@ -15,12 +18,15 @@ class MediaLoader(ReportsMetrics):
 
     def __init__(self, args: AppArgs, make: Callable[[AppArgs], LoaderBackend]) -> None:
         self._backend = make(args)
+        self._flights = Flights()
         # On the thread of the event loop, which stays: decoders end with the thread that started them.
         self._backend.start()
 
-    async def load(self, ctx: RequestContext, source: MediaSource) -> Media:
+    async def load(self, ctx: RequestContext, source: MediaSource, key: FeatureKey | None = None) -> Media:
         """Decode one medium. The result stays in the object store until its request is over."""
-        return await self._backend.load(ctx, source)
+        if key is None:
+            return await self._backend.load(ctx, source)
+        return await self._flights.join(ctx, key, partial(self._backend.load, ctx, source))
 
     def check_health(self) -> None:
         """Called by Serve, which replaces the replica when this raises."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from deployments.graph import AudioCalls, Call, Handle
 from deployments.lanes import Few, in_background
 from deployments.replica import ReportsMetrics, count_batch, refuse_if_late
+from deployments.sharing import Shared
 from multimodal.config import AppArgs
+from multimodal.encode_once import EncodeOnce
 from multimodal.encoders.video import understand
 from multimodal.hearing import hear, transcript_of
+from multimodal.identity import FeatureKey
 from multimodal.library.background import PatientEars
 from multimodal.types import (
     Audio,
@@ -34,6 +38,7 @@ class VideoEncoder(ReportsMetrics):
         image_encoder: Handle,
         reader: Handle,
         audio_encoder: Handle,
+        make_once: Callable[[AppArgs], EncodeOnce],
     ) -> None:
         self._args = args.video
         self._encode_image = Call[ImageFeatures](image_encoder, "encode", args.image.timeout_s)
@@ -41,10 +46,17 @@ class VideoEncoder(ReportsMetrics):
         self._ears = AudioCalls(audio_encoder, args)
         self._part_windows = args.audio.part_windows
         self._few = Few()
+        self._shared = Shared(args.cache)
+        self._once = make_once(args)
 
-    async def watch(self, ctx: RequestContext, video: Video, hints: SpeechHints) -> VideoFeatures:
+    async def watch(
+        self, ctx: RequestContext, video: Video, hints: SpeechHints, key: FeatureKey | None = None
+    ) -> VideoFeatures:
         """What is seen and heard in a video; `hints` are on its speech."""
         refuse_if_late(ctx)
+        return await self._shared(ctx, key, VideoFeatures, partial(self._watch, ctx, video, hints))
+
+    async def _watch(self, ctx: RequestContext, video: Video, hints: SpeechHints) -> VideoFeatures:
         count_batch(self, MediaKind.VIDEO, 1)
         return await understand(
             ctx,
@@ -65,4 +77,9 @@ class VideoEncoder(ReportsMetrics):
 
     async def _on_sound(self, hints: SpeechHints, ctx: RequestContext, audio: Audio) -> Transcript:
         ears = PatientEars(self._ears) if in_background(ctx) else self._ears
-        return await transcript_of(hear(ears, ctx, audio, hints, self._part_windows))
+
+        async def listen(key: FeatureKey) -> Transcript:
+            return await transcript_of(hear(ears, ctx, audio, hints, self._part_windows, key))
+
+        # However its frames are sampled, a video sounds the same.
+        return await self._once.speech(ctx, audio.sha256, hints, listen)

@@ -257,9 +257,90 @@ class SearchArgs(Settings):
     )
 
 
-class VisionArgs(Settings):
-    """VisionTower: what the image tower saw, as embeddings that Generator reads in the place of words."""
+class CacheArgs(Settings):
+    """What was made of media, kept: in the memory of each replica, and in Redis where there is one."""
 
+    redis_url: str | None = Field(
+        None,
+        description=(
+            "`redis://host:6379/0`, shared by all replicas; null: memory only. Servers that share one need "
+            "the same MULTIMODAL_SECRET"
+        ),
+    )
+    redis_password_env: str = Field(
+        "REDIS_PASSWORD", description="environment variable that holds the password of Redis, if it has one"
+    )
+    redis_wait_s: float = Field(
+        0.005, gt=0, description="longest wait for Redis to say what it has; later is a miss, seconds"
+    )
+    redis_bytes_per_s: float = Field(
+        50e6,
+        gt=0,
+        description="a large value may take longer than redis_wait_s by its size over this, bytes/s",
+    )
+    breaker_failures: int = Field(3, gt=0, description="failures in a row after which Redis is left alone")
+    breaker_s: float = Field(
+        5.0, gt=0, description="how long it is left alone before it is tried again, seconds"
+    )
+    memory_bytes: int = Field(
+        256 * MIB, ge=0, description="values in the memory of one replica, bytes; 0: none"
+    )
+    value_bytes: int = Field(64 * MIB, gt=0, description="largest value that is kept, bytes")
+    stored_bytes: int = Field(
+        16 * MIB, ge=0, description="largest value that is kept beside an uploaded file, bytes; 0: none is"
+    )
+    image_ttl_s: float = Field(
+        24 * 3600.0, gt=0, description="how long what was made of a picture is kept, seconds"
+    )
+    audio_ttl_s: float = Field(72 * 3600.0, gt=0, description="same for a recording, seconds")
+    video_ttl_s: float = Field(72 * 3600.0, gt=0, description="same for a video, seconds")
+    document_ttl_s: float = Field(72 * 3600.0, gt=0, description="same for a document, seconds")
+    ttl_s_per_cost_s: float = Field(
+        3600.0, ge=0, description="further seconds for each second that it took to make"
+    )
+    max_ttl_s: float = Field(30 * 24 * 3600.0, gt=0, description="longest that anything is kept, seconds")
+
+
+class BypassArgs(Settings):
+    """Where pictures are encoded, when Generator keeps its own tower: see `multimodal.generation.bypass`."""
+
+    route: Literal["auto", "tower", "engine"] = Field(
+        "auto", description="auto: decided for each request; tower, engine: always there"
+    )
+    engine_tokens: int = Field(
+        1024, ge=0, description="image tokens of a request up to which the engine is faster"
+    )
+    engine_queue: int = Field(
+        2, ge=0, description="requests under way in Generator from which on its tower is left alone"
+    )
+
+
+class VisionArgs(Settings):
+    """VisionTower: media as embeddings that Generator reads in the place of words."""
+
+    source: Literal["connector", "tower"] = Field(
+        "connector",
+        description=(
+            "connector: from what ImageEncoder's tower saw (the embedded profile); tower: the vision tower "
+            "and projector of generator.model, of a family that multimodal/encoders/towers has"
+        ),
+    )
+    kinds: frozenset[Literal["image", "video", "audio"]] = Field(
+        frozenset({"image", "video"}),
+        description="media that the tower encodes; audio: where the family has that",
+    )
+    device: str = "cpu"
+    dtype: Literal["auto", "float16", "bfloat16", "float32"] = Field(
+        "auto", description="auto: the checkpoint's"
+    )
+    max_pixels: int | None = Field(
+        None,
+        gt=0,
+        description="larger pictures and frames are scaled down, pixels; null: the processor's own",
+    )
+    batch_items: int = Field(8, gt=0, description="media in one batch")
+    batch_wait_s: float = Field(0.005, ge=0, description="how long a batch waits for company, seconds")
+    bypass: BypassArgs = BypassArgs()
     timeout_s: float = Field(60.0, gt=0, description="longest wait for a result, encoding included, seconds")
 
 
@@ -281,6 +362,12 @@ class GeneratorArgs(Settings):
     omp_threads_bind: str | None = Field("0-1", description="cores of the CPU engine; null: vLLM decides")
     max_images: int = Field(64, ge=0, description="pictures and frames in one prompt, where it takes pixels")
     image_placeholder: str = Field("<image>", description="what stands for a picture in the model's prompt")
+    video_placeholder: str | None = Field(
+        None, description="what stands for a video; null: the model is shown its frames as pictures"
+    )
+    audio_placeholder: str | None = Field(
+        None, description="what stands for a recording; null: the model is told what was heard"
+    )
     pixels: bool = Field(
         False, description="the model keeps its vision tower and is given pictures and frames as pixels"
     )
@@ -313,6 +400,13 @@ class ApiArgs(Settings):
         default_factory=dict,
         description="SHA-256 (hex) of a key -> tenant; empty: loopback callers only",
     )
+    operators: tuple[str, ...] = Field(
+        (),
+        description=(
+            "tenants that may ask how the server is (/metrics, /v1/cache/stats); empty: any key may read "
+            "/metrics"
+        ),
+    )
 
 
 class AppArgs(Settings):
@@ -331,6 +425,7 @@ class AppArgs(Settings):
     library: LibraryArgs = LibraryArgs()
     retriever: RetrieverArgs = RetrieverArgs()
     search: SearchArgs = SearchArgs()
+    cache: CacheArgs = CacheArgs()
     vision: VisionArgs | None = Field(
         VisionArgs(), description="VisionTower; null where the generator looks at pixels, or at nothing"
     )
@@ -338,9 +433,25 @@ class AppArgs(Settings):
 
     @model_validator(mode="after")
     def _one_way_to_see(self) -> Self:
-        if self.vision is not None and (self.image.model is None or self.generator.pixels):
+        if self.vision is None:
+            return self
+        if self.vision.source == "tower":
+            shows_frames = self.generator.pixels and self.generator.video_placeholder is None
+            if shows_frames and not {"image", "video"} <= self.vision.kinds:
+                raise ValueError(
+                    "a generator that is shown pictures as embeddings cannot be shown frames as pixels. Put "
+                    "image and video into vision.kinds, or set generator.video_placeholder."
+                )
+            return self
+        if self.image.model is None or self.generator.pixels:
             raise ValueError(
-                "vision needs an image tower (image.model) and a generator that takes no pixels "
-                "(generator.pixels: false). Set vision to null where there is none."
+                "vision.source: connector needs an image tower (image.model) and a generator that takes no "
+                "pixels (generator.pixels: false). Set vision to null where there is none, or its source to "
+                "tower, where generator.model has a tower of its own."
             )
         return self
+
+    @property
+    def may_bypass(self) -> bool:
+        """Whether a request may have its pictures encoded in VisionTower or in the engine."""
+        return self.generator.pixels and self.vision is not None

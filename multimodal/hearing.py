@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 
 from multimodal.errors import MultimodalError
+from multimodal.identity import FeatureKey
 from multimodal.stages import Ears, Sound
 from multimodal.types import (
     RequestContext,
@@ -22,20 +23,26 @@ from multimodal.types import (
 
 
 async def hear(
-    ears: Ears, ctx: RequestContext, audio: Sound, hints: SpeechHints, part_windows: int
+    ears: Ears,
+    ctx: RequestContext,
+    audio: Sound,
+    hints: SpeechHints,
+    part_windows: int,
+    key: FeatureKey | None = None,
 ) -> AsyncGenerator[TranscriptPart | Transcript, None]:
     """Parts of the transcript in time order, then the whole.
 
-    All parts are in work at once, `part_windows` windows in each. Closing the iterator stops them.
+    All parts are in work at once, `part_windows` windows in each. Closing the iterator stops them. Calls with
+    the same key are shared by all who hear the same recording.
     """
-    found = await ears.transcribe(ctx, audio, hints)
+    found = await ears.transcribe(ctx, audio, hints, key)
     if isinstance(found, Transcript):
         yield TranscriptPart(segments=found.segments)
         yield found
         return
     starts = range(0, len(found.windows), part_windows)
     calls = [
-        ears.transcribe_part(ctx, audio, found.windows[start : start + part_windows], hints)
+        ears.transcribe_part(ctx, audio, found.windows[start : start + part_windows], hints, key)
         for start in starts
     ]
     tasks = [asyncio.ensure_future(call) for call in calls]

@@ -14,9 +14,11 @@ from dataclasses import dataclass, replace
 from typing import Generic, TypeVar, cast
 
 from multimodal.config import AppArgs
+from multimodal.crossing import Crossing
 from multimodal.deadlines import allowing
-from multimodal.embedding import Embedder
+from multimodal.embedding import SEEN, Embedder
 from multimodal.errors import InvalidMedia, InvalidRequest, MultimodalError
+from multimodal.generation.bypass import BypassPolicy
 from multimodal.generation.sources import NOTHING, Source, in_prompt, of_media, source_of
 from multimodal.library.desk import LibraryDesk
 from multimodal.library.files import FileLibrary
@@ -47,6 +49,7 @@ from multimodal.types import (
     OnMediaError,
     PromptMessage,
     PromptPart,
+    Ready,
     RequestContext,
     Role,
     StageEvent,
@@ -90,6 +93,7 @@ class _Ready:
     ctx: RequestContext
     prompt: GenerateRequest
     visuals: Sequence[Deferred[Visual]]
+    affinity: str
     sources: Sequence[Source] | None
     """None: nothing was looked for."""
 
@@ -158,7 +162,8 @@ class Assistant:
         ready = await work
         sources = ready.sources
         try:
-            async with aclosing(self._generate(ready.ctx, ready.prompt, ready.visuals)) as steps:
+            answer = self._generate(ready.ctx, ready.prompt, ready.visuals, ready.affinity)
+            async with aclosing(answer) as steps:
                 async for step in steps:
                     if isinstance(step, GenerationStep) and sources is not None:
                         # The first step, and with it what did not fit into the prompt.
@@ -194,16 +199,20 @@ class Assistant:
             return
         asked = ChatRequest(messages=(_question(source, request.question),), sampling=request.sampling)
         prompt, visuals = _prompt(asked, {source.param: understood})
-        async with aclosing(self._generate(ctx, prompt, visuals)) as steps:
+        async with aclosing(self._generate(ctx, prompt, visuals, understood.affinity)) as steps:
             async for step in steps:
                 yield step
 
     async def _generate(
-        self, ctx: RequestContext, prompt: GenerateRequest, visuals: Sequence[Deferred[Visual]]
+        self,
+        ctx: RequestContext,
+        prompt: GenerateRequest,
+        visuals: Sequence[Deferred[Visual]],
+        affinity: str,
     ) -> AsyncGenerator[StageEvent | GenerationStep, None]:
         entered_s = time.perf_counter()
         yield StageEvent(stage=GENERATE)
-        async with aclosing(self._stages.generate(ctx, prompt, visuals)) as steps:
+        async with aclosing(self._stages.generate(ctx, prompt, visuals, affinity)) as steps:
             async for step in steps:
                 yield step
         yield StageEvent(stage=GENERATE, seconds=time.perf_counter() - entered_s)
@@ -228,7 +237,19 @@ class Assistant:
         if retrieval is not None:
             sources = await self._retrieve(ctx, request, retrieval, understood, events)
         prompt, visuals = _prompt(request, understood, sources)
-        return _Ready(ctx=ctx, prompt=prompt, visuals=visuals, sources=sources)
+        affinity = self._affinity(ctx, request, understood)
+        return _Ready(ctx=ctx, prompt=prompt, visuals=visuals, affinity=affinity, sources=sources)
+
+    def _affinity(
+        self, ctx: RequestContext, request: ChatRequest, understood: Mapping[str, Understood]
+    ) -> str:
+        """That of the first medium, as what follows it in a prompt depends on it; without media, that of the
+        first words of the client, which stay as a conversation goes on."""
+        first = next((one.affinity for one in understood.values()), None)
+        if first is not None:
+            return first
+        words = next((_words(one) for one in request.messages if one.role is not Role.SYSTEM), "")
+        return self._stages.once.identities.conversation(ctx.tenant, words)
 
     async def _with_files(
         self, ctx: RequestContext, request: ChatRequest, events: _Events[ChatEvent]
@@ -284,23 +305,40 @@ class Assistant:
         finally:
             events.put(StageEvent(stage=RETRIEVE, seconds=time.perf_counter() - entered_s))
         snippets = Snippets(words[-ASKED_CHARACTERS:])
+        pixels = self._shows_pixels(understood)
+        shown = await together(self._shown(ctx, result, pixels) for result in found)
         return [
-            source_of(number, result, snippets, self._shown(ctx, result))
-            for number, result in enumerate(found, start=1)
+            source_of(number, result, snippets, visual)
+            for number, (result, visual) in enumerate(zip(found, shown, strict=True), start=1)
         ]
 
-    def _shown(self, ctx: RequestContext, result: SearchResult) -> Deferred[Visual] | None:
+    def _shows_pixels(self, understood: Mapping[str, Understood]) -> bool:
+        """vLLM takes pixels or embeddings in one prompt, not both: those of the request decide."""
+        if self._args.vision is None or not self._args.generator.pixels:
+            return self._args.generator.pixels
+        return any(
+            one.visual is not None and not isinstance(one.visual, Ready) for one in understood.values()
+        )
+
+    async def _shown(
+        self, ctx: RequestContext, result: SearchResult, pixels: bool
+    ) -> Deferred[Visual] | None:
         """A picture that was found, as the generator looks at it; nothing is encoded again."""
         segment = result.hit.segment
         if segment.part is not SegmentPart.PICTURE:
             return None
-        if self._args.generator.pixels:
+        vision = self._args.vision
+        in_tower = vision is not None and vision.source == "tower" and not pixels
+        if in_tower or pixels:
             if segment.kind is not MediaKind.IMAGE:
                 return None
             source = MediaSource(
                 kind=MediaKind.IMAGE, data=b"", param="retrieval", stored=result.file.content
             )
-            return cast(Deferred[Visual], self._stages.load(ctx, source))
+            if not in_tower:
+                return cast(Deferred[Visual], self._stages.load(ctx, source))
+            medium = Medium(self._stages, self._args, ctx, source, lambda _: None)
+            return Ready(await medium.work_on(lambda one: one.visual()))
         if not self._stages.has_vision_tower or segment.picture is None:
             return None
         features = ImageFeatures(
@@ -325,23 +363,43 @@ class Assistant:
         sources = _sources(request)
         media = [Medium(self._stages, self._args, ctx, source, emit) for source in sources]
         question = _words(request.messages[-1])
+        crossing = self._crossing(sources)
         found = await together(
-            _understand_or_skip(medium, question, source, request.on_media_error, events)
+            _understand_or_skip(medium, question, source, request.on_media_error, events, crossing)
             for medium, source in zip(media, sources, strict=True)
         )
         return {
             source.param: result for source, result in zip(sources, found, strict=True) if result is not None
         }
 
+    def _crossing(self, sources: Sequence[MediaSource]) -> Crossing | None:
+        """None where there is no choice."""
+        vision = self._args.vision
+        if vision is None or not self._args.may_bypass:
+            return None
+        kinds = vision.kinds.intersection(SEEN)
+        seen = [source.param for source in sources if source.kind in kinds]
+        policy = BypassPolicy(vision.bypass)
+        return Crossing(
+            policy, seen, max_pixels=vision.max_pixels, engine_queue=lambda: self._stages.generating
+        )
+
 
 async def _understand_or_skip(
-    medium: Medium, question: str, source: MediaSource, on_error: OnMediaError, events: _Events[ChatEvent]
+    medium: Medium,
+    question: str,
+    source: MediaSource,
+    on_error: OnMediaError,
+    events: _Events[ChatEvent],
+    crossing: Crossing | None,
 ) -> Understood | None:
     try:
-        return await medium.understand(question)
+        return await medium.understand(question, crossing)
     except MultimodalError as error:
         if on_error is OnMediaError.FAIL:
             raise
+        if crossing is not None:
+            crossing.leave(source.param)
         events.put(MediaSkipped(param=source.param, code=error.code, message=error.message))
         return None
 

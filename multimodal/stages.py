@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
+from multimodal.encode_once import EncodeOnce
+from multimodal.identity import FeatureKey
 from multimodal.retrieval.types import Found, Search, Segment
 from multimodal.types import (
     Audio,
@@ -38,20 +40,28 @@ from multimodal.types import (
 Sound: TypeAlias = Deferred[Media] | Audio
 """A recording: on its way from the loader, or the sound of a video at hand."""
 
+Seen: TypeAlias = ImageFeatures | VideoFeatures | Media
+"""What VisionTower looks at: what ImageEncoder's tower saw, or with its own tower, a decoded medium."""
+
 
 class Ears(Protocol):
     """AudioEncoder as its callers see it. See `multimodal.hearing`, which puts the two calls together."""
 
     def transcribe(
-        self, ctx: RequestContext, audio: Sound, hints: SpeechHints
+        self, ctx: RequestContext, audio: Sound, hints: SpeechHints, key: FeatureKey | None = None
     ) -> Deferred[Transcript | SpeechPlan]:
         """Turn speech into text with times; of a long recording, only find out where somebody speaks."""
         ...
 
     def transcribe_part(
-        self, ctx: RequestContext, audio: Sound, windows: Sequence[Spans], hints: SpeechHints
+        self,
+        ctx: RequestContext,
+        audio: Sound,
+        windows: Sequence[Spans],
+        hints: SpeechHints,
+        key: FeatureKey | None = None,
     ) -> Deferred[Transcript]:
-        """Some windows of a long recording, on any replica."""
+        """Some windows of a long recording, each part on another replica."""
         ...
 
     def abandon(self, *results: Deferred[object]) -> None:
@@ -60,9 +70,24 @@ class Ears(Protocol):
 
 
 class Stages(Ears, Protocol):
-    """The graph as its callers see it. Calls return at once; errors surface where the result is awaited."""
+    """The graph as its callers see it. Calls return at once; errors surface where the result is awaited.
 
-    def load(self, ctx: RequestContext, source: MediaSource) -> Deferred[Media]:
+    Calls with the same key meet at one replica, which does the work once. Without a key they go anywhere.
+    """
+
+    @property
+    def once(self) -> EncodeOnce:
+        """What this process knows of media already."""
+        ...
+
+    @property
+    def generating(self) -> int:
+        """Answers that this process is having generated now."""
+        ...
+
+    def load(
+        self, ctx: RequestContext, source: MediaSource, key: FeatureKey | None = None
+    ) -> Deferred[Media]:
         """Decode one medium once, in a process that can be killed."""
         ...
 
@@ -70,21 +95,31 @@ class Stages(Ears, Protocol):
         """Return when a result is there, or has failed, without fetching it."""
         ...
 
-    def encode_image(self, ctx: RequestContext, image: Deferred[Media]) -> Deferred[ImageFeatures]:
+    def encode_image(
+        self, ctx: RequestContext, image: Deferred[Media], key: FeatureKey | None = None
+    ) -> Deferred[ImageFeatures]:
         """Retrieval vector (where the profile has an image tower), size and colours."""
         ...
 
-    def read(self, ctx: RequestContext, image: Deferred[Media]) -> Deferred[ImageText]:
+    def read(
+        self, ctx: RequestContext, image: Deferred[Media], key: FeatureKey | None = None
+    ) -> Deferred[ImageText]:
         """Find the text in a picture."""
         ...
 
     def watch(
-        self, ctx: RequestContext, video: Deferred[Media], hints: SpeechHints
+        self,
+        ctx: RequestContext,
+        video: Deferred[Media],
+        hints: SpeechHints,
+        key: FeatureKey | None = None,
     ) -> Deferred[VideoFeatures]:
         """Encode and read the frames of a video and transcribe its sound, on one time line."""
         ...
 
-    def read_document(self, ctx: RequestContext, document: Deferred[Media]) -> Deferred[DocumentFeatures]:
+    def read_document(
+        self, ctx: RequestContext, document: Deferred[Media], key: FeatureKey | None = None
+    ) -> Deferred[DocumentFeatures]:
         """Cut the pages of a document into chunks, read scanned ones, and look at all of them."""
         ...
 
@@ -133,10 +168,11 @@ class Stages(Ears, Protocol):
     def see(
         self,
         ctx: RequestContext,
-        features: ImageFeatures | VideoFeatures,
+        seen: Seen | Deferred[Media],
         moments_s: Sequence[float],
-    ) -> Deferred[Visual]:
-        """Generator embeddings of a picture, or of a video; `moments_s` are asked about, none: all of it."""
+        key: FeatureKey | None = None,
+    ) -> Deferred[GeneratorEmbedding]:
+        """Generator embeddings of a medium; `moments_s` are asked about, none: all of it."""
         ...
 
     def generate(
@@ -144,8 +180,12 @@ class Stages(Ears, Protocol):
         ctx: RequestContext,
         request: GenerateRequest,
         visuals: Sequence[Deferred[Visual]],
+        affinity: str = "",
     ) -> AsyncGenerator[GenerationStep, None]:
-        """Stream the answer. Closing the iterator early aborts the request in the engine."""
+        """Stream the answer. Closing the iterator early aborts the request in the engine.
+
+        Requests of the same affinity prefer the same replica, which has what they begin with in its KV cache.
+        """
         ...
 
     async def metrics(self) -> Mapping[str, Mapping[str, str]]:
@@ -166,11 +206,11 @@ class ImageBackend(Protocol):
 
 
 class VisionBackend(Protocol):
-    """The connector behind VisionTower."""
+    """The connector, or the tower and projector, behind VisionTower."""
 
-    def see(self, features: ImageFeatures | VideoFeatures, moments_s: Sequence[float]) -> GeneratorEmbedding:
-        """Rows for the generator, of a picture, or of a video at the moments that are asked about (none: at
-        all). Fast: a look-up."""
+    def see(self, batch: Sequence[tuple[Seen, Sequence[float]]]) -> list[GeneratorEmbedding]:
+        """Rows for the generator, in order: of each medium, or of a video at the moments that are asked about
+        (none: at all). One batch; thread-safe is not required. Keys are left empty."""
         ...
 
 

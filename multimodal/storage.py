@@ -174,10 +174,10 @@ class ContentStore:
         with _reachable():
             self._move(staged.path, path)
 
-    def read_derived(self, key: str, name: str) -> bytes:
-        """Raises FileNotFoundError where there is none."""
+    def read_derived(self, key: str, name: str, most_bytes: int | None = None) -> bytes:
+        """Its beginning, or all of it. Raises FileNotFoundError where there is none."""
         with _reachable():
-            return self._fs.cat_file(self._derived(key, name))
+            return self._fs.cat_file(self._derived(key, name), 0, most_bytes)
 
     def delete(self, key: str) -> bool:
         """Delete an object and what was made of it. Whether there was anything; idempotent."""

@@ -5,7 +5,7 @@ Times are seconds from the start of the medium; deadlines are Unix seconds, comp
 """
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias, TypeVar
@@ -86,6 +86,8 @@ class MediaSource:
     """What the client says it is (a MIME type or an OpenAI audio format); never trusted."""
     frame_sampling: FrameSampling = FrameSampling.UNIFORM
     max_frames: int | None = None
+    sha256: str | None = None
+    """Of `data`, hexadecimal, where it is known: it is hashed once."""
     stored: StoredContent | None = None
     """An uploaded file: MediaLoader reads it itself, and the limits of uploaded files hold for it."""
     first_page: int = 1
@@ -395,10 +397,22 @@ class TextEmbeddings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GeneratorEmbedding:
-    """A picture as the generator reads it: rows in the place of word embeddings."""
+    """A medium as the generator reads it: rows in the place of word embeddings."""
 
     rows: NDArray[np.float32] = field(repr=False)
-    """(tokens, hidden_size of the generator)."""
+    """(tokens, width of the generator's embeddings)."""
+    kind: MediaKind = MediaKind.IMAGE
+    """How the generator's model is told of it."""
+    whole: bool = False
+    """All rows are one item of the model's prompt; else each row is an item of its own."""
+    grid: tuple[int, int, int] | None = None
+    """Steps in time, rows and columns of patches before they are merged, for families that want to know."""
+    seconds_per_step: float | None = None
+    """Of a video with a grid: how far its steps in time lie apart, seconds."""
+    timestamps_s: tuple[float, ...] = ()
+    """Of a video, for families that write down when each step is: one for each step in time."""
+    key: str = ""
+    """The digest of its `multimodal.identity.FeatureKey`: vLLM's multimodal hash; empty: by content."""
 
 
 Visual: TypeAlias = GeneratorEmbedding | Image | Video
@@ -612,6 +626,8 @@ class StageEvent:
     param: str | None = None
     seconds: float | None = None
     """None when it enters, the time it took when it leaves."""
+    cached: bool = False
+    """When it leaves: everything was known already, nothing was encoded."""
 
 
 Emit: TypeAlias = Callable[[StageEvent | TranscriptPart], None]
@@ -673,3 +689,14 @@ class StageState(StrEnum):
 
 Deferred: TypeAlias = Awaitable[T]
 """A result that is on its way: may be awaited, or handed to the next stage without waiting."""
+
+
+class Ready(Awaitable[T]):
+    """A result that is there already. May be awaited any number of times, or never."""
+
+    def __init__(self, value: T) -> None:
+        self.value = value
+
+    def __await__(self) -> Generator[object, None, T]:
+        return self.value
+        yield

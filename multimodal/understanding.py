@@ -8,26 +8,33 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeAlias, TypeVar, cast
 
+from multimodal.cache.features import Origin, Value
 from multimodal.config import AppArgs
+from multimodal.crossing import Crossing
+from multimodal.encode_once import KEPT, Content, alone
 from multimodal.errors import DeadlineExceeded, LostMedia, MultimodalError
 from multimodal.generation.asked import moments_asked
 from multimodal.generation.describe import describe_audio, describe_document, describe_image, describe_video
 from multimodal.hearing import hear, transcript_of
-from multimodal.stages import Stages
+from multimodal.identity import Feature, FeatureKey
+from multimodal.stages import Ears, Stages
 from multimodal.types import (
     Deferred,
     DocumentFeatures,
     Emit,
+    GeneratorEmbedding,
     ImageFeatures,
+    ImageText,
     Media,
     MediaKind,
     MediaPart,
     MediaSource,
+    Ready,
     RequestContext,
     SpeechHints,
     StageEvent,
@@ -38,6 +45,8 @@ from multimodal.types import (
 )
 
 T = TypeVar("T")
+V = TypeVar("V", bound=Value)
+W = TypeVar("W")
 
 Features: TypeAlias = ImageFeatures | Transcript | VideoFeatures | DocumentFeatures
 """What the encoders say of a picture, a recording, a video, a document."""
@@ -53,14 +62,15 @@ class Understood:
     part: MediaPart
     features: Features
     visual: Deferred[Visual] | None = None
-
-
-_Work: TypeAlias = Callable[[Deferred[Media]], Coroutine[object, object, T]]
-"""What is done with a medium that is being loaded."""
+    affinity: str = ""
+    """Of its content: see `multimodal.identity`."""
 
 
 class Medium:
-    """One medium of one request. `emit` is told of its stages, and of the parts of a transcript."""
+    """One medium of one request. `emit` is told of its stages, and of the parts of a transcript.
+
+    What is known of it already is not made again, and it is loaded only where something is to be made.
+    """
 
     def __init__(
         self,
@@ -77,40 +87,33 @@ class Medium:
         self._source = source
         self._emit = emit
         self._hints = hints or SpeechHints()
-        self._started: list[Deferred[object]] = []
+        self._try: _Try | None = None
         self._parts = 0
         """Parts of a transcript that `emit` has been told of."""
 
-    async def understand(self, question: str) -> Understood:
-        """Load it, encode it and describe it, until the deadline. The question may name moments of a video.
+    async def understand(self, question: str, crossing: Crossing | None = None) -> Understood:
+        """Encode it and describe it, until the deadline. The question may name moments of a video; `crossing`
+        decides where its pictures are encoded, in a graph that leaves a choice.
 
         Raises what a stage raises, with the part named, and DeadlineExceeded.
         """
-        return await self._until_deadline(partial(self._describe, moments_asked(question)))
+        moments_s = moments_asked(question)
+        return await self.work_on(lambda _: self._describe(moments_s, crossing))
 
     async def features(self) -> Features:
-        """Load and encode it: no text is read in a picture, and nothing is made for the generator.
+        """Encode it: no text is read in a picture, and nothing is made for the generator.
 
         Raises what `understand` raises.
         """
-        return await self._until_deadline(self._encode)
+        return await self.work_on(lambda _: self._features())
 
-    async def work_on(self, work: Callable[[Deferred[Media]], Coroutine[object, object, T]]) -> T:
-        """Load it, and do any other work with it, until the deadline.
+    async def work_on(self, work: Callable[[Medium], Coroutine[object, object, T]]) -> T:
+        """Do any work with it, until the deadline: the methods below are for `work` to call.
 
-        `work` is given the medium that is being loaded; calls that it hands to `begin` are abandoned when it
-        fails. It is done again, once, where the medium is lost meanwhile.
+        It is done again, once, where the decoded medium is lost meanwhile.
 
         Raises what `understand` raises.
         """
-        return await self._until_deadline(work)
-
-    def begin(self, call: Deferred[T]) -> Deferred[T]:
-        """A call whose result nobody wants any more when the work on this medium fails."""
-        self._started.append(call)
-        return call
-
-    async def _until_deadline(self, work: _Work[T]) -> T:
         try:
             async with asyncio.timeout(self._ctx.remaining_s()):
                 try:
@@ -124,82 +127,267 @@ class Medium:
             error.param = error.param or self._source.param
             raise
 
-    async def _attempt(self, work: _Work[T]) -> T:
+    def media(self) -> Deferred[Media]:
+        """The medium itself, decoded."""
+        return self._now.loading.begun()
+
+    async def image(self) -> ImageFeatures:
+        """Of a picture."""
+        return await self._get(
+            Feature.IMAGE, ImageFeatures, lambda media, key: self._stages.encode_image(self._ctx, media, key)
+        )
+
+    async def text(self) -> ImageText:
+        """Of a picture."""
+        return await self._get(
+            Feature.OCR, ImageText, lambda media, key: self._stages.read(self._ctx, media, key)
+        )
+
+    async def video(self) -> VideoFeatures:
+        """Of a video."""
+        return await self._get(
+            Feature.VIDEO,
+            VideoFeatures,
+            lambda media, key: self._stages.watch(self._ctx, media, self._hints, key),
+        )
+
+    async def document(self) -> DocumentFeatures:
+        """Of a document, or of the pages that were asked for."""
+        return await self._get(
+            Feature.DOCUMENT,
+            DocumentFeatures,
+            lambda media, key: self._stages.read_document(self._ctx, media, key),
+        )
+
+    async def transcript(self, ears: Ears | None = None) -> Transcript:
+        """Of a recording. `emit` is told of its parts as they come; of one that is known, at once."""
+
+        def heard(media: Deferred[Media], key: FeatureKey) -> Deferred[Transcript]:
+            windows = self._args.audio.part_windows
+            parts = hear(ears or self._stages, self._ctx, media, self._hints, windows, key)
+            return transcript_of(parts, self._emit_new)
+
+        found = await self._get(Feature.TRANSCRIPT, Transcript, heard)
+        if not self._parts:
+            self._emit_new(0, TranscriptPart(segments=found.segments))
+        return found
+
+    async def visual(
+        self, moments_s: Sequence[float] = (), features: ImageFeatures | VideoFeatures | None = None
+    ) -> GeneratorEmbedding:
+        """What the generator looks at. `features` are what a connector makes it of."""
+
+        def see(media: Deferred[Media], key: FeatureKey) -> Deferred[GeneratorEmbedding]:
+            return self._stages.see(self._ctx, media, moments_s, key)
+
+        if features is None:
+            return await self._get(Feature.VISUAL, GeneratorEmbedding, see, moments_s)
+        seen = features
+
+        async def connect(key: FeatureKey) -> GeneratorEmbedding:
+            return await self._stages.see(self._ctx, seen, moments_s, key)
+
+        return await self._have(Feature.VISUAL, GeneratorEmbedding, connect, moments_s)
+
+    @property
+    def _now(self) -> _Try:
+        if self._try is None:
+            raise TypeError("only for work that `work_on` does")
+        return self._try
+
+    async def _attempt(self, work: Callable[[Medium], Coroutine[object, object, T]]) -> T:
+        content = await self._stages.once.content(self._ctx, self._source)
+        self._try = now = _Try(self._stages, self._ctx, content, _StageClock(self._emit, self._source.param))
         try:
-            return await self._run(work)
-        except BaseException:
-            # Whatever ended this, Ray goes on with calls that nobody waits for, unless it is told.
-            self._stages.abandon(*self._started)
-            raise
+            result = await work(self)
+            now.clock.end(cached=now.was_known)
+            return result
         finally:
-            self._started.clear()
+            self._try = None
+            await now.close()
 
-    async def _run(self, work: _Work[T]) -> T:
-        clock = _StageClock(self._emit, self._source.param)
-        clock.enter(LOAD)
-        media = self.begin(self._stages.load(self._ctx, self._source))
-        encoded = asyncio.ensure_future(work(media))
-        arrival = asyncio.ensure_future(self._stages.arrival(media))
-        try:
-            await asyncio.wait([arrival, encoded], return_when=asyncio.FIRST_COMPLETED)
-            clock.enter(ENCODE)
-            return await encoded
-        finally:
-            clock.leave()
-            await _end(arrival, encoded)
+    async def _get(
+        self,
+        feature: Feature,
+        kind: type[V],
+        call: Callable[[Deferred[Media], FeatureKey], Deferred[V]],
+        moments_s: Sequence[float] = (),
+    ) -> V:
+        """A feature that is made of the medium itself."""
+        loading = self._now.loading
 
-    async def _encode(self, media: Deferred[Media]) -> Features:
-        if self._source.kind is MediaKind.AUDIO:
-            return await self._hear(media)
-        if self._source.kind is MediaKind.VIDEO:
-            return await self._watch(media)
-        if self._source.kind is MediaKind.DOCUMENT:
-            return await self._read_pages(media)
-        return await self._look(media)
+        async def make(key: FeatureKey) -> V:
+            async with loading.use() as media:
+                return await call(media, key)
 
-    async def _describe(self, moments_s: Sequence[float], media: Deferred[Media]) -> Understood:
-        """Begins all calls before it waits for the first."""
-        stages, ctx, param = self._stages, self._ctx, self._source.param
-        # A generator with its own tower is given what was decoded, by reference.
-        visual = cast(Deferred[Visual], media) if self._args.generator.pixels else None
-        if self._source.kind is MediaKind.AUDIO:
-            transcript = await self._hear(media)
-            return Understood(describe_audio(param, transcript), transcript)
-        if self._source.kind is MediaKind.VIDEO:
-            video = await self._watch(media)
-            if stages.has_vision_tower:
-                visual = self.begin(stages.see(ctx, video, moments_s))
-            return Understood(describe_video(param, video), video, visual)
-        if self._source.kind is MediaKind.DOCUMENT:
-            document = await self._read_pages(media)
-            return Understood(describe_document(param, document), document)
-        features = self._look(media)
-        text = self.begin(stages.read(ctx, media))
-        # In this order, which keeps none of them waiting for long: what was lost is lost for both.
-        seen = await features
-        if stages.has_vision_tower:
-            visual = self.begin(stages.see(ctx, seen, ()))
-        lines = await text
-        return Understood(describe_image(param, seen, lines), seen, visual)
+        return await self._have(feature, kind, make, moments_s)
 
-    def _look(self, media: Deferred[Media]) -> Deferred[ImageFeatures]:
-        return self.begin(self._stages.encode_image(self._ctx, media))
+    async def _have(
+        self,
+        feature: Feature,
+        kind: type[V],
+        make: Callable[[FeatureKey], Awaitable[V]],
+        moments_s: Sequence[float] = (),
+    ) -> V:
+        now = self._now
+        key = now.content.key(feature, self._hints, moments_s)
+        if self._hints.temperature > 0 and feature in (Feature.TRANSCRIPT, Feature.VIDEO):
+            now.origins.append(Origin.MADE)
+            return await make(alone(key))  # words are drawn: each time others
+        outcome = await now.content.get(key, kind, make)
+        now.origins.append(outcome.origin)
+        return outcome.value
 
-    def _watch(self, media: Deferred[Media]) -> Deferred[VideoFeatures]:
-        return self.begin(self._stages.watch(self._ctx, media, self._hints))
+    async def _features(self) -> Features:
+        match self._source.kind:
+            case MediaKind.AUDIO:
+                return await self.transcript()
+            case MediaKind.VIDEO:
+                return await self.video()
+            case MediaKind.DOCUMENT:
+                return await self.document()
+            case MediaKind.IMAGE:
+                return await self.image()
 
-    def _read_pages(self, media: Deferred[Media]) -> Deferred[DocumentFeatures]:
-        return self.begin(self._stages.read_document(self._ctx, media))
+    async def _describe(self, moments_s: Sequence[float], crossing: Crossing | None) -> Understood:
+        param, affinity = self._source.param, self._now.content.identity.affinity
+        match self._source.kind:
+            case MediaKind.AUDIO:
+                transcript, visual = await both(self.transcript(), self._shown(None, moments_s, crossing))
+                return Understood(describe_audio(param, transcript), transcript, visual, affinity)
+            case MediaKind.VIDEO:
+                video, visual = await self._looked_at(self.video, moments_s, crossing)
+                return Understood(describe_video(param, video), video, visual, affinity)
+            case MediaKind.DOCUMENT:
+                document = await self.document()
+                return Understood(describe_document(param, document), document, affinity=affinity)
+            case MediaKind.IMAGE:
+                (image, visual), text = await both(self._looked_at(self.image, (), crossing), self.text())
+                return Understood(describe_image(param, image, text), image, visual, affinity)
 
-    async def _hear(self, media: Deferred[Media]) -> Transcript:
-        parts = hear(self._stages, self._ctx, media, self._hints, self._args.audio.part_windows)
-        return await transcript_of(parts, self._emit_new)
+    async def _looked_at(
+        self,
+        features: Callable[[], Coroutine[object, object, W]],
+        moments_s: Sequence[float],
+        crossing: Crossing | None,
+    ) -> tuple[W, Deferred[Visual] | None]:
+        """What ImageEncoder or VideoEncoder says, and what the generator is shown: at the same time, where
+        the second is not made of the first."""
+        vision = self._args.vision
+        if crossing is None and vision is not None and vision.source == "tower":
+            return await both(features(), self._shown(None, moments_s, None))
+        found = await features()
+        seen = found if isinstance(found, ImageFeatures | VideoFeatures) else None
+        return found, await self._shown(seen, moments_s, crossing)
+
+    async def _shown(
+        self,
+        features: ImageFeatures | VideoFeatures | None,
+        moments_s: Sequence[float],
+        crossing: Crossing | None,
+    ) -> Deferred[Visual] | None:
+        """What the generator looks at, if it looks at media of this kind."""
+        vision = self._args.vision
+        in_tower = vision is not None and self._source.kind.value in vision.kinds
+        pixels = self._args.generator.pixels and self._source.kind is not MediaKind.AUDIO
+        if in_tower and pixels and crossing is not None:
+            in_tower = await crossing.to_tower(self._source.param, features, known=self._is_visual_known())
+        if in_tower and vision is not None and vision.source == "tower":
+            return Ready(await self.visual())
+        if in_tower and features is not None and self._stages.has_vision_tower:
+            return Ready(await self.visual(moments_s, features))
+        if not pixels:
+            return None
+        # A generator with its own tower is given what was decoded, by reference. What is still on its way is
+        # given up with this attempt.
+        await self._stages.arrival(self.media())
+        return cast(Deferred[Visual], self.media())
+
+    def _is_visual_known(self) -> bool:
+        content = self._now.content
+        return content.known(content.key(Feature.VISUAL, self._hints), GeneratorEmbedding) is not None
 
     def _emit_new(self, number: int, part: TranscriptPart) -> None:
         """A recording that is loaded again is cut in the same way: its first parts are known already."""
         if number == self._parts:
             self._parts += 1
             self._emit(part)
+
+
+class _Try:
+    """One attempt at the work on a medium."""
+
+    def __init__(self, stages: Stages, ctx: RequestContext, content: Content, clock: _StageClock) -> None:
+        self.content = content
+        self.clock = clock
+        self.origins: list[Origin] = []
+        """Of the features that there are so far."""
+        self.loading = _Loading(stages, ctx, content, self._watch)
+        self._stages = stages
+        self._arrivals: list[asyncio.Future[None]] = []
+
+    @property
+    def was_known(self) -> bool:
+        """Nothing was encoded, and nobody was waited for."""
+        return bool(self.origins) and KEPT.issuperset(self.origins)
+
+    async def close(self) -> None:
+        """Whoever shares what is being made of the medium goes on; nobody else needs it any more."""
+        self.clock.close()
+        self.loading.close()
+        await _end(*self._arrivals)
+
+    def _watch(self, media: Deferred[Media]) -> None:
+        self.clock.enter(LOAD)
+        self._arrivals.append(asyncio.ensure_future(self._arrival(media)))
+
+    async def _arrival(self, media: Deferred[Media]) -> None:
+        await self._stages.arrival(media)
+        self.clock.enter(ENCODE)
+
+
+class _Loading:
+    """A medium that is loaded when it is first wanted, and given up when nobody wants it any more."""
+
+    def __init__(
+        self,
+        stages: Stages,
+        ctx: RequestContext,
+        content: Content,
+        on_begin: Callable[[Deferred[Media]], None],
+    ) -> None:
+        self._stages = stages
+        self._ctx = ctx
+        self._content = content
+        self._on_begin = on_begin
+        self._media: Deferred[Media] | None = None
+        self._users = 1
+        """The attempt itself is one."""
+
+    def begun(self) -> Deferred[Media]:
+        """Begins it where nobody has yet."""
+        if self._media is None:
+            key = self._content.key(Feature.DECODED)
+            self._media = self._stages.load(self._ctx, self._content.source, key)
+            self._on_begin(self._media)
+        return self._media
+
+    @asynccontextmanager
+    async def use(self) -> AsyncIterator[Deferred[Media]]:
+        """It is not given up as long as somebody uses it."""
+        self._users += 1
+        try:
+            yield self.begun()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """One user less."""
+        self._users -= 1
+        if self._users == 0 and self._media is not None:
+            # Ray goes on with calls that nobody waits for, unless it is told.
+            self._stages.abandon(self._media)
+            self._media = None
 
 
 class _StageClock:
@@ -209,18 +397,36 @@ class _StageClock:
         self._emit = emit
         self._param = param
         self._stage: str | None = None
-        self._entered_s = 0.0
+        self._entered_s = time.perf_counter()
+        self._ended = False
 
     def enter(self, stage: str) -> None:
-        self.leave()
-        self._stage, self._entered_s = stage, time.perf_counter()
-        self._emit(StageEvent(stage=stage, param=self._param))
+        if not self._ended:
+            self.leave()
+            self._begin(stage, time.perf_counter())
 
-    def leave(self) -> None:
+    def leave(self, *, cached: bool = False) -> None:
         if self._stage is not None:
             seconds = time.perf_counter() - self._entered_s
-            self._emit(StageEvent(stage=self._stage, param=self._param, seconds=seconds))
+            self._emit(StageEvent(stage=self._stage, param=self._param, seconds=seconds, cached=cached))
             self._stage = None
+
+    def end(self, *, cached: bool) -> None:
+        """A medium that this request has not loaded itself was being encoded all the time."""
+        if self._stage is None:
+            self._begin(ENCODE, self._entered_s)
+        elif self._stage == LOAD:
+            self.enter(ENCODE)
+        self.leave(cached=cached)
+
+    def close(self) -> None:
+        """What goes on for others is no stage of this request."""
+        self.leave()
+        self._ended = True
+
+    def _begin(self, stage: str, entered_s: float) -> None:
+        self._stage, self._entered_s = stage, entered_s
+        self._emit(StageEvent(stage=stage, param=self._param))
 
 
 def late() -> DeadlineExceeded:
@@ -228,11 +434,12 @@ def late() -> DeadlineExceeded:
     return DeadlineExceeded("The request was not finished in time. Send fewer or shorter media.")
 
 
-async def _end(*work: asyncio.Future[T] | asyncio.Future[None]) -> None:
+async def _end(*work: asyncio.Future[None]) -> None:
     """Cancel what still runs, and wait until it has ended."""
     for one in work:
         one.cancel()
-    await asyncio.wait(work)
+    if work:
+        await asyncio.wait(work)
     for one in work:
         if not one.cancelled():
             one.exception()  # seen: it is raised by who waits for it
@@ -245,6 +452,16 @@ async def within(ctx: RequestContext, work: Awaitable[T]) -> T:
             return await work
     except TimeoutError:
         raise late() from None
+
+
+async def both(first: Coroutine[object, object, T], second: Coroutine[object, object, W]) -> tuple[T, W]:
+    """Two results of work that is done at the same time. The first failure ends the rest."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            one, other = group.create_task(first), group.create_task(second)
+    except BaseExceptionGroup as errors:
+        raise _first(errors) from None
+    return one.result(), other.result()
 
 
 async def together(work: Iterable[Coroutine[object, object, T]]) -> list[T]:

@@ -18,6 +18,7 @@ from multimodal.encoders.colours import dominant_colours
 from multimodal.encoders.image import ColourEncoder
 from multimodal.errors import InvalidRequest
 from multimodal.languages import NAMES
+from multimodal.stages import Seen
 from multimodal.types import (
     SAMPLE_RATE_HZ,
     Audio,
@@ -76,8 +77,14 @@ class FakeTextEncoder:
 class FakeVision:
     """One row for a picture, one for each scene of a video: its vector. Moments change nothing."""
 
-    def see(self, features: ImageFeatures | VideoFeatures, moments_s: Sequence[float]) -> GeneratorEmbedding:
+    def see(self, batch: Sequence[tuple[Seen, Sequence[float]]]) -> list[GeneratorEmbedding]:
+        """One for each medium; of decoded media, a row of zeros."""
+        return [self.connect(seen) for seen, _ in batch]
+
+    def connect(self, features: Seen) -> GeneratorEmbedding:
         """(1, DIMENSIONS) or (scenes, DIMENSIONS)."""
+        if not isinstance(features, ImageFeatures | VideoFeatures):
+            return GeneratorEmbedding(rows=np.zeros((1, DIMENSIONS), np.float32))
         seen = [features] if isinstance(features, ImageFeatures) else [one.image for one in features.scenes]
         vectors = [np.zeros(DIMENSIONS, np.float32) if one.vector is None else one.vector for one in seen]
         return GeneratorEmbedding(rows=np.stack(vectors))

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from multimodal.cache.codec import Codec
+from multimodal.cache.features import FeatureCache
+from multimodal.cache.memory import MemoryTier
+from multimodal.config import AppArgs, CacheArgs
+from multimodal.encode_once import EncodeOnce
 from multimodal.errors import InvalidMedia, InvalidRequest, MultimodalError, StageUnavailable
+from multimodal.identity import FeatureKey, Identities
+from multimodal.recipes import Recipes
 from multimodal.retrieval.types import Found, Search, Segment
-from multimodal.stages import Sound
+from multimodal.stages import Seen, Sound
 from multimodal.types import (
     SAMPLE_RATE_HZ,
     Audio,
@@ -25,6 +33,7 @@ from multimodal.types import (
     DocumentFeatures,
     GenerateRequest,
     GenerationStep,
+    GeneratorEmbedding,
     Image,
     ImageFeatures,
     ImageText,
@@ -177,18 +186,12 @@ def told(request: GenerateRequest) -> str:
     return " ".join(lines)
 
 
-async def _value(value: T) -> T:
-    return value
-
-
-class ready(Awaitable[T]):
-    """A result that is there. May be awaited any number of times, or never."""
-
-    def __init__(self, value: T) -> None:
-        self._of = value
-
-    def __await__(self) -> Generator[object, None, T]:
-        return _value(self._of).__await__()
+def remembering(memory_bytes: int, args: AppArgs | None = None) -> EncodeOnce:
+    """What a process knows of media, in memory alone."""
+    settings = CacheArgs(memory_bytes=memory_bytes)
+    identities = Identities(b"a secret of the tests")
+    cache = FeatureCache(settings, Codec(identities.seal_key()), MemoryTier(memory_bytes))
+    return EncodeOnce(identities, Recipes(args or AppArgs(), Path("no models")), cache)
 
 
 def _returning(value: T) -> Callable[[], Awaitable[T]]:
@@ -225,6 +228,11 @@ class FakeStages:
     abandoned: int = 0
     has_vision_tower: bool = False
     generator: FakeGenerator = field(default_factory=FakeGenerator)
+    once: EncodeOnce = field(default_factory=lambda: remembering(0))
+    """By default nothing is remembered."""
+    generating: int = 0
+    affinities: list[str] = field(default_factory=list)
+    """Of the answers that were generated."""
 
     def _start(self, stage: str, work: Callable[[], Awaitable[T]]) -> asyncio.Future[T]:
         async def run() -> T:
@@ -241,25 +249,31 @@ class FakeStages:
 
         return asyncio.ensure_future(run())
 
-    def load(self, ctx: RequestContext, source: MediaSource) -> Deferred[Media]:
+    def load(
+        self, ctx: RequestContext, source: MediaSource, key: FeatureKey | None = None
+    ) -> Deferred[Media]:
         self.contexts.append(ctx)
         return self._start(f"load {source.param}", lambda: FakeLoader().load(ctx, source))
 
-    def encode_image(self, ctx: RequestContext, image: Deferred[Media]) -> Deferred[ImageFeatures]:
+    def encode_image(
+        self, ctx: RequestContext, image: Deferred[Media], key: FeatureKey | None = None
+    ) -> Deferred[ImageFeatures]:
         async def encode() -> ImageFeatures:
             picture = await image
             return seen(self.picture, picture.sha256)
 
         return self._start("encode_image", encode)
 
-    def read(self, ctx: RequestContext, image: Deferred[Media]) -> Deferred[ImageText]:
+    def read(
+        self, ctx: RequestContext, image: Deferred[Media], key: FeatureKey | None = None
+    ) -> Deferred[ImageText]:
         async def read() -> ImageText:
             return ImageText(lines=(line(f"text-of-{(await image).sha256}"),))
 
         return self._start("read", read)
 
     def transcribe(
-        self, ctx: RequestContext, audio: Sound, hints: SpeechHints
+        self, ctx: RequestContext, audio: Sound, hints: SpeechHints, key: FeatureKey | None = None
     ) -> Deferred[Transcript | SpeechPlan]:
         self.hints.append(hints)
 
@@ -270,7 +284,12 @@ class FakeStages:
         return self._start("transcribe", transcribe)
 
     def transcribe_part(
-        self, ctx: RequestContext, audio: Sound, windows: Sequence[Spans], hints: SpeechHints
+        self,
+        ctx: RequestContext,
+        audio: Sound,
+        windows: Sequence[Spans],
+        hints: SpeechHints,
+        key: FeatureKey | None = None,
     ) -> Deferred[Transcript]:
         start_s = windows[0][0][0]
 
@@ -283,7 +302,7 @@ class FakeStages:
         await asyncio.wait([asyncio.ensure_future(result)])
 
     def watch(
-        self, ctx: RequestContext, video: Deferred[Media], hints: SpeechHints
+        self, ctx: RequestContext, video: Deferred[Media], hints: SpeechHints, key: FeatureKey | None = None
     ) -> Deferred[VideoFeatures]:
         self.hints.append(hints)
 
@@ -299,7 +318,9 @@ class FakeStages:
 
         return self._start("watch", watch)
 
-    def read_document(self, ctx: RequestContext, document: Deferred[Media]) -> Deferred[DocumentFeatures]:
+    def read_document(
+        self, ctx: RequestContext, document: Deferred[Media], key: FeatureKey | None = None
+    ) -> Deferred[DocumentFeatures]:
         async def read() -> DocumentFeatures:
             name = (await document).sha256
             page = PageFeatures(number=1, chunks=(Chunk(text=f"page-of-{name}", box=None),), image=None)
@@ -350,18 +371,24 @@ class FakeStages:
     def see(
         self,
         ctx: RequestContext,
-        features: ImageFeatures | VideoFeatures,
+        seen: Seen | Deferred[Media],
         moments_s: Sequence[float],
-    ) -> Deferred[Visual]:
-        async def see() -> Visual:
-            return FakeVision().see(features, moments_s)
+        key: FeatureKey | None = None,
+    ) -> Deferred[GeneratorEmbedding]:
+        async def see() -> GeneratorEmbedding:
+            return FakeVision().connect(await seen if isinstance(seen, Awaitable) else seen)
 
         return self._start("see", see)
 
     async def generate(
-        self, ctx: RequestContext, request: GenerateRequest, visuals: Sequence[Deferred[Visual]]
+        self,
+        ctx: RequestContext,
+        request: GenerateRequest,
+        visuals: Sequence[Deferred[Visual]],
+        affinity: str = "",
     ) -> AsyncGenerator[GenerationStep, None]:
         self.requests.append(request)
+        self.affinities.append(affinity)
         self.visuals += [await visual for visual in visuals]
         async with aclosing(self.generator.generate(ctx, request, self.visuals)) as steps:
             async for step in steps:

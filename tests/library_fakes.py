@@ -11,6 +11,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from multimodal.encode_once import EncodeOnce
+from multimodal.identity import FeatureKey
 from multimodal.library.records import Duplicate, FileRecord, FileStatus
 from multimodal.retrieval.types import Found, Search, Segment
 from multimodal.types import (
@@ -35,7 +37,7 @@ from multimodal.types import (
     VideoFeatures,
 )
 from tests.encoder_fakes import vector_of
-from tests.fakes import FakeStages, seen
+from tests.fakes import FakeStages, remembering, seen
 
 T = TypeVar("T")
 
@@ -268,6 +270,7 @@ class FakeShelf:
 class FakeLibraryStages(FakeStages):
     """The graph with an index. What a file holds is said by `holds`."""
 
+    once: EncodeOnce = field(default_factory=lambda: remembering(2**20))
     transcript_of_video: Transcript | None = None
     segments: dict[str, dict[str, Segment]] = field(default_factory=lambda: defaultdict(dict))
     """By tenant and id."""
@@ -285,7 +288,9 @@ class FakeLibraryStages(FakeStages):
         found = [one for one in self.segments[file.tenant].values() if one.file_id == file.id]
         return sorted(found, key=lambda one: one.ordinal)
 
-    def load(self, ctx: RequestContext, source: MediaSource) -> Deferred[Media]:
+    def load(
+        self, ctx: RequestContext, source: MediaSource, key: FeatureKey | None = None
+    ) -> Deferred[Media]:
         self.contexts.append(ctx)
         self.sources.append(source)
 
@@ -296,7 +301,7 @@ class FakeLibraryStages(FakeStages):
         return self._start("load", load)
 
     def watch(
-        self, ctx: RequestContext, video: Deferred[Media], hints: SpeechHints
+        self, ctx: RequestContext, video: Deferred[Media], hints: SpeechHints, key: FeatureKey | None = None
     ) -> Deferred[VideoFeatures]:
         async def watch() -> VideoFeatures:
             found = await video
@@ -312,7 +317,9 @@ class FakeLibraryStages(FakeStages):
 
         return self._start("watch", watch)
 
-    def read_document(self, ctx: RequestContext, document: Deferred[Media]) -> Deferred[DocumentFeatures]:
+    def read_document(
+        self, ctx: RequestContext, document: Deferred[Media], key: FeatureKey | None = None
+    ) -> Deferred[DocumentFeatures]:
         async def read() -> DocumentFeatures:
             found = await document
             assert isinstance(found, Document)

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from multimodal.api.auth import AuthMiddleware, KeyRing
+from multimodal.api.cache_stats import cache_stats_router
 from multimodal.api.catalogue import Catalogue
 from multimodal.api.chat import chat_router
 from multimodal.api.classify import classify_router
@@ -86,6 +87,7 @@ def create_app(
         search_router,
         models_router,
         health_router,
+        cache_stats_router,
     )
     for router in routers:
         app.include_router(router(surface))

@@ -154,6 +154,7 @@ class ExchangeMiddleware:
         if exchange.stages:
             line["stages"] = [
                 {"stage": event.stage, "param": event.param, "seconds": event.seconds}
+                | ({"cached": True} if event.cached else {})
                 for event in exchange.stages
             ]
         return line

@@ -29,7 +29,7 @@ class Metrics:
         self.cache_requests = Counter(
             "multimodal_cache_requests",
             "Requests that a cache could have helped: kv_prefix is the engine's prefix cache, by prompt",
-            ["feature", "tier", "result"],
+            ["feature", "modality", "tier", "result"],
             registry=self.registry,
         )
         self.ttft_s = Histogram(
@@ -55,7 +55,7 @@ class Metrics:
     def count_prompt(self, usage: Usage) -> None:
         """Record whether the engine had the beginning of a prompt in its KV cache."""
         result = "hit" if usage.cached_tokens else "miss"
-        self.cache_requests.labels("kv_prefix", "engine", result).inc()
+        self.cache_requests.labels("kv_prefix", "prompt", "engine", result).inc()
 
     def render(self) -> bytes:
         """Prometheus' text exposition format."""

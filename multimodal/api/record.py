@@ -68,10 +68,7 @@ class Record:
 
     def stages(self) -> list[StageTime]:
         """Stages that were left so far, in that order."""
-        return [
-            StageTime(stage=event.stage, param=event.param, seconds=round(event.seconds or 0.0, 6))
-            for event in self._exchange.stages
-        ]
+        return [_stage_time(event) for event in self._exchange.stages]
 
 
 class StageLabels:
@@ -96,6 +93,12 @@ class StageLabels:
 def _kind(source: MediaSource | FileReference) -> str:
     """What kind an uploaded file is of, only the library knows."""
     return source.kind if isinstance(source, MediaSource) else "file"
+
+
+def _stage_time(event: StageEvent) -> StageTime:
+    time = StageTime(stage=event.stage, param=event.param, seconds=round(event.seconds or 0.0, 6))
+    # Fields that were not set are not sent.
+    return time.model_copy(update={"cached": True}) if event.cached else time
 
 
 def _skipped_note(item: MediaSkipped) -> MediaNote:

@@ -84,6 +84,7 @@ class StageTime(BaseModel):
     stage: str
     param: str | None = Field(description="the content part that it worked on")
     seconds: float
+    cached: bool = Field(False, description="there and true where everything was known: nothing was encoded")
 
 
 class PromptTokensDetails(BaseModel):
@@ -157,6 +158,7 @@ class StageNow(BaseModel):
     param: str | None = Field(description="the content part that it works on")
     label: str = Field(description="to show, such as: encoding image 2/3")
     seconds: float | None = Field(description="null on entering, the time it took on leaving")
+    cached: bool = Field(False, description="there and true where everything was known: nothing was encoded")
 
 
 class ChatCompletionChunk(BaseModel):

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Request, Response
 from starlette.responses import PlainTextResponse
 
 from multimodal.api.catalogue import TEXT_ALIAS, Entry
 from multimodal.api.errors import error_headers
+from multimodal.api.exchange import exchange_of
 from multimodal.api.graph_metrics import merge
 from multimodal.api.metrics import CONTENT_TYPE
 from multimodal.api.openapi import error_responses
+from multimodal.api.operators import require_operator
 from multimodal.api.responses import ErrorBody, Health, Model, ModelList, Readiness
 from multimodal.api.surface import Surface
 from multimodal.errors import StageUnavailable
@@ -76,13 +78,21 @@ def health_router(surface: Surface) -> APIRouter:
         response_class=PlainTextResponse,
         responses=error_responses(),
     )
-    async def metrics() -> Response:
-        texts = {name: dict(replicas) for name, replicas in (await surface.service().metrics()).items()}
-        # Whatever the others say, this replica can speak for itself.
-        texts.setdefault(GATEWAY, {}).setdefault(surface.replica, surface.metrics.render().decode())
+    async def metrics(request: Request) -> Response:
+        if surface.args.api.operators:  # they name every tenant
+            require_operator(exchange_of(request.scope).tenant, surface.args.api)
+        texts = await graph_texts(surface)
         return Response(await asyncio.to_thread(merge, texts), headers={"content-type": CONTENT_TYPE})
 
     return router
+
+
+async def graph_texts(surface: Surface) -> dict[str, dict[str, str]]:
+    """Metrics in Prometheus' text format, by deployment and replica, as of now."""
+    texts = {name: dict(replicas) for name, replicas in (await surface.service().metrics()).items()}
+    # Whatever the others say, this replica can speak for itself.
+    texts.setdefault(GATEWAY, {}).setdefault(surface.replica, surface.metrics.render().decode())
+    return texts
 
 
 def _readiness(stages: dict[str, StageState]) -> tuple[Readiness, StageUnavailable | None]:

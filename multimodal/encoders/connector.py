@@ -15,6 +15,7 @@ import numpy as np
 
 from multimodal.encoders.concepts import Candidate, ConceptBank
 from multimodal.errors import ConfigError
+from multimodal.stages import Seen
 from multimodal.types import GeneratorEmbedding, ImageFeatures, Scene, VideoFeatures
 
 if TYPE_CHECKING:
@@ -43,7 +44,18 @@ class ConceptConnector:
     def __init__(self, bank: ConceptBank, words: WordEmbeddings) -> None:
         self._bank, self._words = bank, words
 
-    def see(self, features: ImageFeatures | VideoFeatures, moments_s: Sequence[float]) -> GeneratorEmbedding:
+    def see(self, batch: Sequence[tuple[Seen, Sequence[float]]]) -> list[GeneratorEmbedding]:
+        """Rows for each picture and video, in order. Raises what `connect` raises."""
+        return [self._connect(seen, moments_s) for seen, moments_s in batch]
+
+    def _connect(self, seen: Seen, moments_s: Sequence[float]) -> GeneratorEmbedding:
+        if not isinstance(seen, ImageFeatures | VideoFeatures):
+            raise ConfigError("A connector needs what an image tower saw. Set vision.source to connector.")
+        return self.connect(seen, moments_s)
+
+    def connect(
+        self, features: ImageFeatures | VideoFeatures, moments_s: Sequence[float]
+    ) -> GeneratorEmbedding:
         """Rows for one picture, or for a video: for the moments that are asked about, else for all scenes.
 
         Raises ConfigError for features without a vector: there is no image tower.

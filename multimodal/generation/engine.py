@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import os
 import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,15 +13,15 @@ from typing import TYPE_CHECKING, cast
 
 from multimodal.config import GeneratorArgs
 from multimodal.errors import (
-    ConfigError,
     DeadlineExceeded,
     InvalidRequest,
     MultimodalError,
     StageUnavailable,
 )
+from multimodal.generation.booting import placeholders, start
 from multimodal.generation.prompt import Prompt, PromptBuilder, PromptStyle, VisualSize
 from multimodal.generation.sampling import first_line, prompt_budget_tokens, sampling_params
-from multimodal.generation.visuals import items, size
+from multimodal.generation.visuals import inputs, size
 from multimodal.types import (
     Delta,
     GenerateRequest,
@@ -37,11 +36,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
     from vllm import RequestOutput
     from vllm.inputs import TokensPrompt
-    from vllm.v1.engine.async_llm import AsyncLLM
-
-
-MOST_ROWS = 1024
-"""Of all visuals in one prompt, where they are rows and not pixels: one has about ten."""
 
 
 class HfTokenizer:
@@ -72,12 +66,13 @@ class VllmEngine:
     def __init__(self, model: Path, args: GeneratorArgs) -> None:
         """Boots the engine: tens of seconds. Raises ConfigError when the model cannot be loaded."""
         self._args = args
-        self._engine = _start(model, args)
+        self._videos_whole = args.video_placeholder is not None
+        self._engine = start(model, args)
         # A copy, because it is used on a thread of its own, beside the engine's.
         tokenizer = copy.deepcopy(cast("PreTrainedTokenizerBase", self._engine.get_tokenizer()))
         self._builder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prompt")
         style = PromptStyle(
-            image_placeholder=args.image_placeholder,
+            placeholders=placeholders(args),
             system_prompt=args.system_prompt,
             media_prompt=args.media_prompt,
             media_question=args.media_question,
@@ -91,7 +86,7 @@ class VllmEngine:
 
         Raises InvalidRequest, ContextLengthExceeded, DeadlineExceeded or StageUnavailable.
         """
-        sizes = [size(visual) for visual in visuals]
+        sizes = [size(visual, videos_whole=self._videos_whole) for visual in visuals]
         prompt = await self._build(request, sizes, prompt_budget_tokens(request.sampling, self._args))
         used = len(prompt.token_ids) + sum(one.tokens - one.items for one in sizes)
         sampling = sampling_params(request.sampling, self._args, self._args.max_model_len - used)
@@ -100,7 +95,7 @@ class VllmEngine:
         # Clients may choose request ids, and two at a time may choose the same.
         engine_id = f"{ctx.request_id}-{uuid.uuid4().hex}"
         outputs = self._engine.generate(
-            _engine_prompt(ctx, prompt, visuals), sampling, engine_id, priority=ctx.priority
+            self._engine_prompt(ctx, prompt, visuals), sampling, engine_id, priority=ctx.priority
         )
         async with aclosing(outputs) as stream:
             while (output := await self._next(ctx, stream, request.sampling)) is not None:
@@ -125,6 +120,18 @@ class VllmEngine:
                 f"The model's chat template does not take this conversation: {first_line(error)}",
                 param="messages",
             ) from error
+
+    def _engine_prompt(self, ctx: RequestContext, prompt: Prompt, visuals: Sequence[Visual]) -> TokensPrompt:
+        """vLLM's prompt; the tenant salts the prefix cache, so that timing tells nothing across tenants."""
+        from vllm.inputs import TokensPrompt
+
+        engine_prompt = TokensPrompt(prompt_token_ids=prompt.token_ids, cache_salt=ctx.tenant)
+        if prompt.visuals:
+            shown = inputs([visuals[index] for index in prompt.visuals], videos_whole=self._videos_whole)
+            engine_prompt["multi_modal_data"] = shown.data
+            if shown.uuids:
+                engine_prompt["multi_modal_uuids"] = shown.uuids
+        return engine_prompt
 
     async def _next(
         self, ctx: RequestContext, stream: AsyncGenerator[RequestOutput, None], sampling: Sampling
@@ -160,58 +167,6 @@ class VllmEngine:
         """End the engine process."""
         self._builder.shutdown(wait=False, cancel_futures=True)
         self._engine.shutdown()
-
-
-def _start(model: Path, args: GeneratorArgs) -> AsyncLLM:
-    if args.omp_threads_bind is not None:
-        # Read by vLLM's CPU worker; it has no engine argument for it.
-        os.environ["VLLM_CPU_OMP_THREADS_BIND"] = args.omp_threads_bind
-    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    if args.tensor_parallel_size == 1:
-        # All of it runs on this machine, and nothing else need reach it.
-        os.environ.setdefault("VLLM_HOST_IP", "127.0.0.1")
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    from vllm.config import StructuredOutputsConfig
-    from vllm.engine.arg_utils import AsyncEngineArgs
-    from vllm.v1.engine.async_llm import AsyncLLM
-
-    engine_args = AsyncEngineArgs(
-        model=str(model),
-        served_model_name=[args.served_name],
-        dtype=args.dtype,
-        max_model_len=args.max_model_len,
-        max_num_seqs=args.max_num_seqs,
-        max_num_batched_tokens=args.max_num_batched_tokens,
-        tensor_parallel_size=args.tensor_parallel_size,
-        enforce_eager=args.enforce_eager,
-        enable_prefix_caching=True,
-        scheduling_policy="priority",
-        enable_mm_embeds=not args.pixels,
-        limit_mm_per_prompt={"image": args.max_images if args.pixels else MOST_ROWS},
-        # The shared-memory cache unpickles what it reads.
-        mm_processor_cache_type="lru",
-        generation_config="vllm",
-        structured_outputs_config=StructuredOutputsConfig(backend="xgrammar", disable_any_whitespace=True),
-        enable_log_requests=False,
-        trust_remote_code=False,
-        kv_cache_memory_bytes=args.kv_cache_bytes if args.gpu_memory_utilization is None else None,
-        gpu_memory_utilization=args.gpu_memory_utilization or 0.9,
-    )
-    try:
-        return AsyncLLM.from_engine_args(engine_args)
-    except (ValueError, RuntimeError) as error:
-        raise ConfigError(f"The generator's model could not be started: {first_line(error)}") from error
-
-
-def _engine_prompt(ctx: RequestContext, prompt: Prompt, visuals: Sequence[Visual]) -> TokensPrompt:
-    """vLLM's prompt; the tenant salts the prefix cache, so that timing tells nothing across tenants."""
-    from vllm.inputs import TokensPrompt
-
-    engine_prompt = TokensPrompt(prompt_token_ids=prompt.token_ids, cache_salt=ctx.tenant)
-    if prompt.visuals:
-        images = [item for index in prompt.visuals for item in items(visuals[index])]
-        engine_prompt["multi_modal_data"] = {"image": images}
-    return engine_prompt
 
 
 class _UsageCounter:

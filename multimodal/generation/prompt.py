@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from multimodal.errors import ContextLengthExceeded
+from multimodal.errors import ConfigError, ContextLengthExceeded
 from multimodal.types import (
     GenerateRequest,
     MediaKind,
@@ -64,13 +64,16 @@ class VisualSize:
     """Placeholders: one for a picture, one for each frame of a video; one for each row of an embedding."""
     tokens: int
     """Tokens that all its placeholders together grow to."""
+    kind: MediaKind = MediaKind.IMAGE
+    """What the model is told that it is, which decides on the placeholder: frames may be pictures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptStyle:
     """Wording and markers that depend on the model."""
 
-    image_placeholder: str
+    placeholders: Mapping[MediaKind, str]
+    """What stands for one item of each kind that the model is shown."""
     system_prompt: str | None
     """None: what the chat template brings."""
     media_prompt: str
@@ -97,13 +100,13 @@ class PromptBuilder:
         order = tuple(part.visual for part in _media(messages) if part.visual is not None)
         growth = sum(visuals[index].tokens - visuals[index].items for index in order)
         budget_tokens -= growth
-        items = [visual.items for visual in visuals]
-        ids = self._tokens(messages, lines, items)
+        markers = [self._marker(visual) for visual in visuals]
+        ids = self._tokens(messages, lines, markers)
         for part in _media(messages):
             # A few times at most: lines are measured one by one, and tokens join over their ends.
             while lines[part.param] and (excess := len(ids) - budget_tokens) > 0:
                 self._shorten(lines[part.param], excess)
-                ids = self._tokens(messages, lines, items)
+                ids = self._tokens(messages, lines, markers)
         if len(ids) > budget_tokens:
             raise ContextLengthExceeded(
                 f"The conversation needs {len(ids) + growth} tokens, but {budget_tokens + growth} fit before "
@@ -118,12 +121,18 @@ class PromptBuilder:
             return list(messages)
         return [PromptMessage(role=Role.SYSTEM, parts=(TextPart(text=words),)), *messages]
 
+    def _marker(self, visual: VisualSize) -> str:
+        """All its placeholders. Raises ConfigError for a kind that this model has none for."""
+        if visual.kind not in self._style.placeholders:
+            raise ConfigError(f"The model is shown {visual.kind}s: set generator.{visual.kind}_placeholder.")
+        return self._style.placeholders[visual.kind] * visual.items
+
     def _tokens(
-        self, messages: Sequence[PromptMessage], lines: Mapping[str, Sequence[str]], items: Sequence[int]
+        self, messages: Sequence[PromptMessage], lines: Mapping[str, Sequence[str]], markers: Sequence[str]
     ) -> list[int]:
         counts = dict.fromkeys(MediaKind, 0)
         rendered = [
-            {"role": message.role.value, "content": self._content(message, lines, items, counts)}
+            {"role": message.role.value, "content": self._content(message, lines, markers, counts)}
             for message in messages
         ]
         return self._tokenizer.encode(self._tokenizer.render(rendered))
@@ -132,7 +141,7 @@ class PromptBuilder:
         self,
         message: PromptMessage,
         lines: Mapping[str, Sequence[str]],
-        items: Sequence[int],
+        markers: Sequence[str],
         counts: dict[MediaKind, int],
     ) -> str:
         """Media first, words last: a small model answers what it read last."""
@@ -145,8 +154,7 @@ class PromptBuilder:
             if part.title is not None and part.visual is None and not lines[part.param]:
                 continue  # a source of which nothing is left
             title = self._title(part, counts)
-            placeholders = 0 if part.visual is None else items[part.visual]
-            marker = self._style.image_placeholder * placeholders
+            marker = "" if part.visual is None else markers[part.visual]
             block = [f"{title}:", *map(self._harmless, lines[part.param])]
             if marker:
                 block.insert(1 + part.visual_after, marker)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from multimodal.identity import FeatureKey
 from multimodal.stages import Ears, Sound
 from multimodal.types import Deferred, RequestContext, Spans, SpeechHints, SpeechPlan, Transcript
 
@@ -34,32 +35,42 @@ class PatientEars:
         self._done = 0
 
     def transcribe(
-        self, ctx: RequestContext, audio: Sound, hints: SpeechHints
+        self, ctx: RequestContext, audio: Sound, hints: SpeechHints, key: FeatureKey | None = None
     ) -> Deferred[Transcript | SpeechPlan]:
-        return self._transcribe(ctx, audio, hints)
+        return self._transcribe(ctx, audio, hints, key)
 
     def transcribe_part(
-        self, ctx: RequestContext, audio: Sound, windows: Sequence[Spans], hints: SpeechHints
+        self,
+        ctx: RequestContext,
+        audio: Sound,
+        windows: Sequence[Spans],
+        hints: SpeechHints,
+        key: FeatureKey | None = None,
     ) -> Deferred[Transcript]:
-        return self._transcribe_part(ctx, audio, windows, hints)
+        return self._transcribe_part(ctx, audio, windows, hints, key)
 
     def abandon(self, *results: Deferred[object]) -> None:
         """Parts are coroutines here: who awaits them cancels them, and that abandons the calls."""
         self._ears.abandon(*results)
 
     async def _transcribe(
-        self, ctx: RequestContext, audio: Sound, hints: SpeechHints
+        self, ctx: RequestContext, audio: Sound, hints: SpeechHints, key: FeatureKey | None
     ) -> Transcript | SpeechPlan:
-        found = await self._ears.transcribe(ctx, audio, hints)
+        found = await self._ears.transcribe(ctx, audio, hints, key)
         if isinstance(found, SpeechPlan):
             self._windows = len(found.windows)
         return found
 
     async def _transcribe_part(
-        self, ctx: RequestContext, audio: Sound, windows: Sequence[Spans], hints: SpeechHints
+        self,
+        ctx: RequestContext,
+        audio: Sound,
+        windows: Sequence[Spans],
+        hints: SpeechHints,
+        key: FeatureKey | None,
     ) -> Transcript:
         async with self._places:
-            part = await self._ears.transcribe_part(ctx, audio, windows, hints)
+            part = await self._ears.transcribe_part(ctx, audio, windows, hints, key)
         self._done += len(windows)
         self._on_progress(self._done / max(self._windows, self._done))
         return part

@@ -87,22 +87,7 @@ class LibraryDesk:
         except MultimodalError as error:
             error.param = reference.param
             raise
-        if record.kind is None:
-            raise UnsupportedMedia(
-                "This file is none that can be understood here. Name a document, a picture, a recording or a "
-                "video.",
-                param=reference.param,
-            )
-        return MediaSource(
-            kind=record.kind,
-            data=b"",
-            param=reference.param,
-            declared_type=record.media_type,
-            frame_sampling=reference.frame_sampling,
-            max_frames=reference.max_frames,
-            stored=record.content,
-            filename=record.filename,
-        )
+        return chat_source(record, reference)
 
     async def _look_alikes(self, ctx: RequestContext, record: FileRecord) -> tuple[Duplicate, ...]:
         """Pictures of the tenant that look (nearly) the same. None where that cannot be said in time: the
@@ -122,3 +107,23 @@ class LibraryDesk:
             return ()
         # Slides of one layout look alike: whether they say the same the Ingestor finds out, which reads them.
         return duplicates_of(record, [one for one in alike if not one[0].text])
+
+
+def chat_source(record: FileRecord, reference: FileReference) -> MediaSource:
+    """An uploaded file as a chat looks at it. Raises UnsupportedMedia for one of no kind that is known."""
+    if record.kind is None:
+        raise UnsupportedMedia(
+            "This file is none that can be understood here. Name a document, a picture, a recording or a "
+            "video.",
+            param=reference.param,
+        )
+    return MediaSource(
+        kind=record.kind,
+        data=b"",
+        param=reference.param,
+        declared_type=record.media_type,
+        frame_sampling=reference.frame_sampling,
+        max_frames=reference.max_frames,
+        stored=record.content,
+        filename=record.filename,
+    )

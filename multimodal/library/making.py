@@ -10,7 +10,6 @@ from typing import TypeAlias, TypeVar
 
 from multimodal.config import AppArgs
 from multimodal.errors import MediaTooLarge, MultimodalError, NoPictures
-from multimodal.hearing import hear, transcript_of
 from multimodal.library import pictures, segments
 from multimodal.library.background import PatientEars
 from multimodal.library.jobs import EMBED, ENCODE, LOAD
@@ -19,7 +18,6 @@ from multimodal.library.words import Words
 from multimodal.retrieval.types import Segment
 from multimodal.stages import Stages
 from multimodal.types import (
-    Deferred,
     Document,
     FrameSampling,
     Image,
@@ -27,12 +25,11 @@ from multimodal.types import (
     MediaKind,
     MediaSource,
     RequestContext,
-    SpeechHints,
     StageEvent,
     TranscriptPart,
     Video,
 )
-from multimodal.understanding import Medium
+from multimodal.understanding import Medium, both
 
 T = TypeVar("T")
 
@@ -115,13 +112,13 @@ class Maker:
     async def _medium(
         self,
         kind: MediaKind,
-        work: Callable[[Deferred[Media]], Coroutine[object, object, T]],
+        work: Callable[[Medium], Coroutine[object, object, T]],
         *,
         frame_sampling: FrameSampling = FrameSampling.UNIFORM,
         max_frames: int | None = None,
         first_page: int = 1,
     ) -> T:
-        """What `work` makes of the file while it is being loaded."""
+        """What `work` makes of the file."""
         source = MediaSource(
             kind=kind,
             data=b"",
@@ -143,45 +140,31 @@ class Maker:
         begin, end = self._span
         self._show(stage, begin + (end - begin) * share)
 
-    async def _look(self, media: Deferred[Media]) -> Made:
-        seen = self._stages.encode_image(self._ctx, media)
-        read = self._stages.read(self._ctx, media)
-        try:
-            image = _expect(await media, Image)
-            found = segments.of_picture(self._file, await seen, await read)
-            return await self._pictured(found, {0: image.pixels})
-        finally:
-            self._stages.abandon(seen, read)
+    async def _look(self, medium: Medium) -> Made:
+        seen, text = await both(medium.image(), medium.text())
+        pixels = _expect(await medium.media(), Image).pixels
+        return await self._pictured(segments.of_picture(self._file, seen, text), {0: pixels})
 
-    async def _hear(self, media: Deferred[Media]) -> Made:
+    async def _hear(self, medium: Medium) -> Made:
         ears = PatientEars(self._stages, lambda share: self._at(ENCODE, ENCODED * share))
-        parts = hear(ears, self._ctx, media, SpeechHints(), self._args.audio.part_windows)
-        transcript = await transcript_of(parts)
+        transcript = await medium.transcript(ears)
         found = segments.of_recording(self._file, transcript)
         return Made(segments=found, duration_s=transcript.duration_s)
 
-    async def _watch(self, media: Deferred[Media]) -> Made:
-        watched = self._stages.watch(self._ctx, media, SpeechHints())
-        try:
-            video = _expect(await media, Video)
-            features = await watched
-            found = segments.of_video(self._file, features)
-            made = await self._pictured(found, pictures.of_scenes(video, found))
-            return replace(made, duration_s=features.duration_s)
-        finally:
-            self._stages.abandon(watched)
+    async def _watch(self, medium: Medium) -> Made:
+        features = await medium.video()
+        video = _expect(await medium.media(), Video)
+        found = segments.of_video(self._file, features)
+        made = await self._pictured(found, pictures.of_scenes(video, found))
+        return replace(made, duration_s=features.duration_s)
 
-    async def _read(self, first_ordinal: int, media: Deferred[Media]) -> tuple[list[int], Made]:
+    async def _read(self, first_ordinal: int, medium: Medium) -> tuple[list[int], Made]:
         """Some pages: their numbers, and what was made of them."""
-        reading = self._stages.read_document(self._ctx, media)
-        try:
-            document = _expect(await media, Document)
-            features = await reading
-            found = segments.of_pages(self._file, features, first_ordinal)
-            made = await self._pictured(found, pictures.of_pages(document, found))
-            return [page.number for page in features.pages], replace(made, pages=features.page_count)
-        finally:
-            self._stages.abandon(reading)
+        features = await medium.document()
+        document = _expect(await medium.media(), Document)
+        found = segments.of_pages(self._file, features, first_ordinal)
+        made = await self._pictured(found, pictures.of_pages(document, found))
+        return [page.number for page in features.pages], replace(made, pages=features.page_count)
 
     async def _pictured(self, found: Sequence[Segment], looks: pictures.Pictures) -> Made:
         """With hashes and thumbnails."""

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 from weakref import WeakValueDictionary
 
 from multimodal.config import AppArgs
+from multimodal.errors import InvalidRequest
 from multimodal.library.background import PRIORITY
+from multimodal.library.desk import chat_source
 from multimodal.library.files import IngestQueue
 from multimodal.library.jobs import LOAD, STORE, Job, NotOurs
-from multimodal.library.making import Made, Maker
+from multimodal.library.making import PARAM, Made, Maker
 from multimodal.library.pictures import hashed
 from multimodal.library.records import Duplicate, FileRecord
 from multimodal.library.segments import copied
 from multimodal.library.similar import MOST_DUPLICATES, duplicates_of, same_words
 from multimodal.retrieval.types import Segment
 from multimodal.stages import Stages
-from multimodal.types import RequestContext
-from multimodal.understanding import within
+from multimodal.types import FileReference, RequestContext, StageEvent, TranscriptPart
+from multimodal.understanding import Medium, within
+
+logger = logging.getLogger(__name__)
 
 SEGMENTS_AT_ONCE = 256
 """Segments of one call to the index: with two vectors of 384 dimensions, about 1 MB."""
@@ -70,6 +75,8 @@ class Processor:
         lock = self._locks.setdefault((file.tenant, file.content.sha256), asyncio.Lock())
         async with lock:
             done = await self._copy(ctx, job) or await self._make(ctx, job)
+            if not done.copied:
+                await self._prepare(ctx, job.file)
             duplicates = await self._duplicates(ctx, file, done)
             job.settle()
             if not await self._shelf.finish(
@@ -101,6 +108,19 @@ class Processor:
             await self._store(ctx, job, made.segments)
             done.add(made)
         return done
+
+    async def _prepare(self, ctx: RequestContext, file: FileRecord) -> None:
+        """Have all made that a chat about the file will need, as it will need it: it is kept beside the file,
+        and the first chat encodes nothing. Much of it is there already.
+
+        Raises what may help to try again; what only this kind of work meets is for the chat to tell.
+        """
+        source = chat_source(file, FileReference(file_id=file.id, param=PARAM))
+        try:
+            await Medium(self._stages, self._args, ctx, source, _ignore).understand("")
+        except InvalidRequest as error:
+            logger.info("%s was not prepared for chats: %s", file.id, error.code)
+        await self._stages.once.settled()
 
     async def _copy(self, ctx: RequestContext, job: Job) -> Done | None:
         """From a file of the same bytes, thumbnails included: they lie beside the bytes. None: there is none
@@ -144,6 +164,10 @@ class Processor:
             known += [one for one in duplicates_of(file, alike) if one.file_id not in listed]
         left = await self._shelf.existing(file.tenant, [one.file_id for one in known])
         return [one for one in known if one.file_id in left][:MOST_DUPLICATES]
+
+
+def _ignore(event: StageEvent | TranscriptPart) -> None:
+    """Nobody asked."""
 
 
 def context(file: FileRecord, args: AppArgs, now_s: float) -> RequestContext:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from uuid import UUID, uuid5
 
 from multimodal.errors import MultimodalError
+from multimodal.identity import segment_id
 from multimodal.library.records import FileRecord
 from multimodal.retrieval.types import Segment, SegmentPart, Vector
 from multimodal.types import (
@@ -31,13 +31,6 @@ SPEECH_S = 30.0
 """Longest stretch of joined speech, seconds."""
 TEXT_LIMIT = 10_000
 """Characters of one segment; a page that is all small print has about 5,000."""
-
-_NAMESPACE = UUID("6f1d7a52-2f0c-4c4e-9a5b-9f1f3f0e6f0b")
-
-
-def segment_id(file_id: str, ordinal: int) -> str:
-    """The id of a file's segment."""
-    return str(uuid5(_NAMESPACE, f"{file_id}/{ordinal}"))
 
 
 def of_picture(file: FileRecord, image: ImageFeatures, text: ImageText) -> list[Segment]:
@@ -78,7 +71,7 @@ def copied(file: FileRecord, segments: Iterable[Segment]) -> list[Segment]:
     return [
         replace(
             segment,
-            id=segment_id(file.id, segment.ordinal),
+            id=segment_id(file.id, segment.sha256, segment.ordinal),
             tenant=file.tenant,
             file_id=file.id,
             created_s=file.created_s,
@@ -164,7 +157,7 @@ def _blank(file: FileRecord, part: SegmentPart, duration_s: float | None = None)
 
 def _numbered(segments: Sequence[Segment], first: int = 0) -> list[Segment]:
     return [
-        replace(segment, id=segment_id(segment.file_id, ordinal), ordinal=ordinal)
+        replace(segment, id=segment_id(segment.file_id, segment.sha256, ordinal), ordinal=ordinal)
         for ordinal, segment in enumerate(segments, first)
     ]
 

@@ -38,7 +38,7 @@ def spoken(text: str) -> np.ndarray[tuple[int], np.dtype[np.int16]]:
         return np.frombuffer(file.readframes(file.getnframes()), np.int16)
 
 
-def long_recording() -> tuple[bytes, list[float]]:
+def long_recording(pause_s: int = 2) -> tuple[bytes, list[float]]:
     """Three minutes of a voice that names a city every half minute, and when each begins. As MP3."""
     rate_hz, filler = (
         22_050,
@@ -49,7 +49,7 @@ def long_recording() -> tuple[bytes, list[float]]:
         told = [spoken(f"My name is Anna and I live in {city}.")]
         while sum(map(len, told)) < 26 * rate_hz:
             told += [np.zeros(rate_hz, np.int16), filler]
-        told.append(np.zeros(2 * rate_hz, np.int16))
+        told.append(np.zeros(pause_s * rate_hz, np.int16))
         starts_s.append(length / rate_hz)
         samples += told
         length += sum(map(len, told))
@@ -70,7 +70,7 @@ def test_a_long_recording_is_heard_to_its_end_and_in_order(client: openai.OpenAI
 
 
 def test_a_long_recording_streams_in_parts_that_make_up_the_whole(client: openai.OpenAI) -> None:
-    recording, _ = long_recording()
+    recording, _ = long_recording(pause_s=3)  # none that is known already
     *deltas, done = client.audio.transcriptions.create(
         model="whisper-1", file=("long.mp3", recording), stream=True
     )

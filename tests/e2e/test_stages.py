@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import httpx
 import openai
-from openai.types.chat import ChatCompletionChunk
+from openai.types.chat import ChatCompletionChunk, ChatCompletionUserMessageParam
 
 from tests import media
 from tests.e2e.conftest import MODEL
 from tests.e2e.parts import picture, sound, user, words
 
-PICTURES = tuple(picture(media.picture_with_text(text)) for text in ("TOTAL 42 EUR", "OPEN DAILY"))
-QUESTION = user(*PICTURES, sound(media.speech("Please pay the bill.")), words("What does the first one say?"))
 STAGES = {"include_stages": True, "include_usage": True}
+
+
+def question(number: int) -> ChatCompletionUserMessageParam:
+    """About media that no other test sends: the server would know them already."""
+    pictures = [
+        picture(media.picture_with_text(f"{text} {number}")) for text in ("TOTAL 42 EUR", "OPEN DAILY")
+    ]
+    speech = sound(media.speech(f"Please pay bill number {number}."))
+    return user(*pictures, speech, words("What does the first one say?"))
 
 
 def extra(chunk: ChatCompletionChunk, name: str) -> object:
@@ -23,7 +30,7 @@ def test_a_stream_says_what_runs_now_and_in_the_end_how_long_it_took(client: ope
     chunks = list(
         client.chat.completions.create(
             model=MODEL,
-            messages=[QUESTION],
+            messages=[question(1)],
             max_tokens=8,
             stream=True,
             extra_body={"stream_options": STAGES},
@@ -49,7 +56,7 @@ def test_a_client_that_knows_nothing_of_stages_reads_the_same_answer(client: ope
     def answer(options: dict[str, bool]) -> str:
         stream = client.chat.completions.create(
             model=MODEL,
-            messages=[QUESTION],
+            messages=[question(2)],
             max_tokens=8,
             temperature=0,
             stream=True,
@@ -61,7 +68,7 @@ def test_a_client_that_knows_nothing_of_stages_reads_the_same_answer(client: ope
 
 
 def test_a_whole_answer_carries_the_times(http: httpx.Client) -> None:
-    body = {"model": MODEL, "messages": [QUESTION], "max_tokens": 4, "stream_options": STAGES}
+    body = {"model": MODEL, "messages": [question(3)], "max_tokens": 4, "stream_options": STAGES}
     stages = http.post("/v1/chat/completions", json=body).raise_for_status().json()["stages"]
     param = "messages.0.content.1"
     assert [stage["stage"] for stage in stages if stage["param"] == param] == ["load", "encode"]
@@ -69,7 +76,7 @@ def test_a_whole_answer_carries_the_times(http: httpx.Client) -> None:
 
 
 def test_metrics_have_every_stage(http: httpx.Client) -> None:
-    body = {"model": MODEL, "messages": [QUESTION], "max_tokens": 4}
+    body = {"model": MODEL, "messages": [question(3)], "max_tokens": 4}
     http.post("/v1/chat/completions", json=body).raise_for_status()
     metrics = http.get("/metrics").text
     for stage in ("load", "encode", "generate"):

@@ -93,8 +93,8 @@ def test_a_picture_is_seen_as_its_vector_and_a_video_as_those_of_its_scenes() ->
     red, blue = vector_of("red"), vector_of("blue")
     scenes = (scene(red, 2), scene(blue, 1, start_s=2.0), scene(None, 1, start_s=3.0))
     clip = VideoFeatures(sha256="v", duration_s=4.0, width=6, height=4, scenes=scenes, transcript=None)
-    assert np.array_equal(FakeVision().see(seen(red), ()).rows, red[None])
-    assert np.array_equal(FakeVision().see(clip, ()).rows, np.stack([red, blue, np.zeros(DIMENSIONS)]))
+    assert np.array_equal(FakeVision().connect(seen(red)).rows, red[None])
+    assert np.array_equal(FakeVision().connect(clip).rows, np.stack([red, blue, np.zeros(DIMENSIONS)]))
 
 
 def test_words_in_a_picture_are_read_after_png() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from multimodal.errors import MultimodalError, StageUnavailable
 from multimodal.hearing import hear, join, transcript_of
+from multimodal.identity import FeatureKey
 from multimodal.stages import Ears, Sound
 from multimodal.types import (
     Deferred,
@@ -49,7 +50,7 @@ class FakeEars:
         self.abandoned: list[Deferred[object]] = []
 
     def transcribe(
-        self, ctx: RequestContext, audio: Sound, hints: SpeechHints
+        self, ctx: RequestContext, audio: Sound, hints: SpeechHints, key: FeatureKey | None = None
     ) -> Deferred[Transcript | SpeechPlan]:
         self.seen.append((audio, hints))
         found: asyncio.Future[Transcript | SpeechPlan] = asyncio.Future()
@@ -57,7 +58,12 @@ class FakeEars:
         return found
 
     def transcribe_part(
-        self, ctx: RequestContext, audio: Sound, windows: Sequence[Spans], hints: SpeechHints
+        self,
+        ctx: RequestContext,
+        audio: Sound,
+        windows: Sequence[Spans],
+        hints: SpeechHints,
+        key: FeatureKey | None = None,
     ) -> Deferred[Transcript]:
         self.seen.append((audio, hints))
         self.asked.append(tuple(windows))

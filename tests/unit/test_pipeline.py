@@ -13,9 +13,11 @@ import pytest
 from multimodal.config import AppArgs
 from multimodal.errors import DeadlineExceeded, FileUnknown, InvalidMedia, LostMedia, StageUnavailable
 from multimodal.generation.sources import NOTHING_FOUND
+from multimodal.identity import FeatureKey
 from multimodal.library.records import FileRecord, Retrieval
 from multimodal.pipeline import Assistant
 from multimodal.retrieval.types import Found, Hit, Search, Segment, SegmentPart
+from multimodal.stages import Seen
 from multimodal.types import (
     AnalysisEvent,
     AnalysisRequest,
@@ -26,13 +28,14 @@ from multimodal.types import (
     FileReference,
     GenerationStep,
     GeneratorEmbedding,
-    ImageFeatures,
     InputMessage,
+    Media,
     MediaKind,
     MediaPart,
     MediaSkipped,
     MediaSource,
     OnMediaError,
+    Ready,
     RequestContext,
     Role,
     Sampling,
@@ -44,10 +47,9 @@ from multimodal.types import (
     Transcript,
     TranscriptPart,
     VideoFeatures,
-    Visual,
 )
 from tests.encoder_fakes import vector_of
-from tests.fakes import FakeStages, ready, scene, spoken, told
+from tests.fakes import FakeStages, scene, spoken, told
 from tests.unit.api.library_fakes import FakeFiles
 
 
@@ -102,8 +104,8 @@ async def test_a_failed_medium_names_its_part_and_ends_the_others() -> None:
         await run(stages, chat(SPEECH, BROKEN))
     assert error.value.param == BROKEN.param
     assert stages.cancelled == ["transcribe"]
-    # Both loads and the two stages that wait for the broken picture: all that was not waited for itself.
-    assert stages.abandoned == 4
+    # Both loads.
+    assert stages.abandoned == 2
     assert not stages.requests
 
 
@@ -298,15 +300,22 @@ async def test_the_words_about_media_stay_beside_what_is_seen() -> None:
 
 
 @pytest.mark.parametrize("part", [PICTURE, CLIP])
-@pytest.mark.parametrize("on_error", list(OnMediaError))
-async def test_a_connector_that_fails_ends_the_request_with_its_error(
-    part: MediaSource, on_error: OnMediaError
-) -> None:
+async def test_a_connector_that_fails_ends_the_request_with_its_error(part: MediaSource) -> None:
     stages, error = with_tower(), StageUnavailable("The vision tower is restarting.")
     stages.failures = {"see": [error]}
     with pytest.raises(StageUnavailable) as raised:
-        await run(stages, chat(part, TextPart(text="what is it"), on_media_error=on_error))
+        await run(stages, chat(part, TextPart(text="what is it")))
     assert raised.value is error
+    assert not stages.visuals
+
+
+@pytest.mark.parametrize("part", [PICTURE, CLIP])
+async def test_what_cannot_be_looked_at_can_be_skipped(part: MediaSource) -> None:
+    stages = with_tower()
+    stages.failures = {"see": [StageUnavailable("The vision tower is restarting.")]}
+    events = await run(stages, chat(part, TextPart(text="what is it"), on_media_error=OnMediaError.SKIP))
+    (skipped,) = [event for event in events if isinstance(event, MediaSkipped)]
+    assert (skipped.param, skipped.code) == (part.param, "stage_unavailable")
     assert not stages.visuals
 
 
@@ -347,11 +356,12 @@ class MomentStages(FakeStages):
     def see(
         self,
         ctx: RequestContext,
-        features: ImageFeatures | VideoFeatures,
+        seen: Seen | Deferred[Media],
         moments_s: Sequence[float],
-    ) -> Deferred[Visual]:
+        key: FeatureKey | None = None,
+    ) -> Deferred[GeneratorEmbedding]:
         self.moments_s.append(tuple(moments_s))
-        return super().see(ctx, features, moments_s)
+        return super().see(ctx, seen, moments_s, key)
 
 
 @pytest.mark.parametrize(("part", "asked"), [(CLIP, (5.0, 2.0)), (PICTURE, ())])
@@ -393,7 +403,7 @@ class Shelved(FakeStages):
 
     def search(self, ctx: RequestContext, search: Search) -> Deferred[Found]:
         self.searches.append(search)
-        return ready(Found(hits=self.hits, more=False))
+        return Ready(Found(hits=self.hits, more=False))
 
 
 FILES = FakeFiles()

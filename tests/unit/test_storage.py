@@ -131,6 +131,17 @@ def test_what_was_made_of_an_object_lies_beside_it_and_goes_with_it(store: Conte
     assert keys(store) == {other.key, f"{other.key}.d/one.jpg"}
 
 
+@pytest.mark.parametrize(
+    ("most_bytes", "read"), [(0, b""), (3, b"dat"), (4, b"data"), (9, b"data"), (None, b"data")]
+)
+def test_what_was_made_of_an_object_is_read_up_to_a_limit(
+    store: ContentStore, most_bytes: int | None, read: bytes
+) -> None:
+    content = put(store, b"bytes")
+    store.write_derived(content.key, "one.jpg", b"data")
+    assert store.read_derived(content.key, "one.jpg", most_bytes) == read
+
+
 def test_what_is_gone_is_said_to_be_gone_and_can_be_deleted_again(store: ContentStore) -> None:
     content = put(store, b"data")
     assert store.delete(content.key)

@@ -10,16 +10,14 @@ import pytest
 from multimodal.config import AppArgs
 from multimodal.errors import DeadlineExceeded, InvalidMedia, LostMedia
 from multimodal.types import (
-    Deferred,
     DocumentFeatures,
-    Media,
     MediaKind,
     MediaSource,
     RequestContext,
     StageEvent,
     TranscriptPart,
 )
-from multimodal.understanding import Medium
+from multimodal.understanding import Medium, both
 from tests.fakes import FakeStages
 
 PARAM = "messages.0.content.0"
@@ -55,8 +53,8 @@ async def test_the_features_of_a_document_are_its_pages() -> None:
 async def test_any_work_can_be_done_with_what_is_loaded() -> None:
     events: list[StageEvent | TranscriptPart] = []
 
-    async def work(media: Deferred[Media]) -> str:
-        return (await media).sha256
+    async def work(one: Medium) -> str:
+        return (await one.media()).sha256
 
     assert await medium(FakeStages(), MediaKind.IMAGE, data=b"cat", events=events).work_on(work) == "cat"
     entered = [event.stage for event in events if isinstance(event, StageEvent) and event.seconds is None]
@@ -67,10 +65,10 @@ async def test_work_is_done_again_once_where_the_medium_is_lost() -> None:
     stages = FakeStages()
     tries = 0
 
-    async def work(media: Deferred[Media]) -> str:
+    async def work(one: Medium) -> str:
         nonlocal tries
         tries += 1
-        await media
+        await one.media()
         if tries == 1:
             raise LostMedia("gone")
         return "done"
@@ -80,8 +78,8 @@ async def test_work_is_done_again_once_where_the_medium_is_lost() -> None:
 
 
 async def test_work_on_a_broken_medium_fails_with_its_part() -> None:
-    async def work(media: Deferred[Media]) -> str:
-        return (await media).sha256
+    async def work(one: Medium) -> str:
+        return (await one.media()).sha256
 
     with pytest.raises(InvalidMedia) as caught:
         await medium(FakeStages(), MediaKind.IMAGE, data=b"bad").work_on(work)
@@ -92,15 +90,16 @@ async def test_calls_that_failing_work_began_are_abandoned() -> None:
     stages = FakeStages(gates={"read": asyncio.Event()})
     one = medium(stages, MediaKind.IMAGE)
 
-    async def work(media: Deferred[Media]) -> str:
-        ctx = RequestContext(request_id="r", tenant="t", deadline_s=time.time() + 30)
-        one.begin(stages.read(ctx, media))
-        await media
+    async def fail(one: Medium) -> None:
+        await one.media()
         raise InvalidMedia("Nothing can be made of it.")
+
+    async def work(one: Medium) -> str:
+        await both(one.text(), fail(one))
+        return ""
 
     with pytest.raises(InvalidMedia, match="Nothing can be made of it"):
         await one.work_on(work)
-    assert stages.abandoned == 2
     await asyncio.sleep(0)
     assert stages.cancelled == ["read"]
 
@@ -108,7 +107,7 @@ async def test_calls_that_failing_work_began_are_abandoned() -> None:
 async def test_work_ends_with_the_deadline() -> None:
     ended = asyncio.Event()
 
-    async def work(media: Deferred[Media]) -> str:
+    async def work(one: Medium) -> str:
         try:
             await asyncio.Event().wait()
         finally:

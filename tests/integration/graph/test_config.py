@@ -12,10 +12,13 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.serve import Application, Deployment
+from ray.serve.config import RequestRouterConfig
 from ray.serve.schema import ServeDeploySchema
 
+from deployments.affinity import AffinityRouter
 from deployments.app import build
 from multimodal.config import AppArgs
+from multimodal.ring import LoadBound
 from tests.integration.graph.backends import FAKES
 
 ROOT = Path(__file__).parents[3]
@@ -32,12 +35,9 @@ DEPLOYMENTS = {
     "Retriever",
     "Ingestor",
     "Generator",
+    "VisionTower",
 }
-"""Of every profile. VisionTower is for generators that do not look at pixels."""
-
-
-def deployments(name: str) -> set[str]:
-    return DEPLOYMENTS | {"VisionTower"} if name == "serve_config.yaml" else DEPLOYMENTS
+"""Of both profiles."""
 
 
 SET_FOR_EVERY_DEPLOYMENT = {
@@ -102,10 +102,25 @@ def test_the_check_above_finds_a_misspelt_option_of_a_deployment() -> None:
 @pytest.mark.parametrize("name", SERVE_CONFIGS)
 def test_every_deployment_says_how_it_scales_queues_and_stops(name: str) -> None:
     (application,) = parsed(name).applications
-    assert {one.name for one in application.deployments} == deployments(name)
+    assert {one.name for one in application.deployments} == DEPLOYMENTS
     for deployment in application.deployments:
         assert deployment.model_fields_set >= SET_FOR_EVERY_DEPLOYMENT, deployment.name
         assert deployment.max_queued_requests > 0
+
+
+@pytest.mark.parametrize("name", SERVE_CONFIGS)
+def test_requests_about_one_content_meet_where_work_can_be_shared(name: str) -> None:
+    """Serve would find a misspelt class or argument only when the first request comes, which then hangs."""
+    (application,) = parsed(name).applications
+    meets = {one.name: one.request_router_config for one in application.deployments if "Affinity" in str(one)}
+    assert set(meets) == DEPLOYMENTS - {"Gateway", "TextEncoder", "Retriever", "Ingestor"}
+    accepted = inspect.signature(AffinityRouter.initialize_state).parameters
+    for given in meets.values():
+        assert isinstance(given, dict)
+        router = RequestRouterConfig(**given)
+        assert router.request_router_class == f"{AffinityRouter.__module__}.{AffinityRouter.__qualname__}"
+        assert set(router.request_router_kwargs) <= set(accepted)
+        LoadBound(**router.request_router_kwargs)
 
 
 @pytest.mark.parametrize("name", SERVE_CONFIGS)
@@ -130,7 +145,7 @@ def test_the_graph_is_built_with_fakes_from_the_arguments(name: str) -> None:
     args = AppArgs.model_validate(application.args)
     gateway = build(args, FAKES)._bound_deployment
     bound = {one.name for one in _all_bound(gateway)}
-    assert bound == deployments(name)
+    assert bound == DEPLOYMENTS
 
 
 @pytest.mark.parametrize("name", SERVE_CONFIGS)

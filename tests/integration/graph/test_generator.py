@@ -18,19 +18,17 @@ from multimodal.config import AppArgs, GeneratorArgs, VisionArgs, home
 from multimodal.encoders.connector import SafetensorsWords
 from multimodal.errors import DeadlineExceeded
 from multimodal.models.refs import resolve
-from multimodal.stages import GeneratorBackend
+from multimodal.stages import GeneratorBackend, Seen
 from multimodal.types import (
     ChatRequest,
     GenerationStep,
     GeneratorEmbedding,
-    ImageFeatures,
     InputMessage,
     RequestContext,
     Role,
     Sampling,
     TextPart,
     Usage,
-    VideoFeatures,
 )
 from tests.integration.graph.backends import FAKES
 from tests.integration.graph.local import answer, gateway_of, question, running
@@ -48,8 +46,8 @@ class NameReader:
     def __init__(self) -> None:
         self._words = SafetensorsWords(resolve(ENGINE.model, home()))
 
-    def see(self, features: ImageFeatures | VideoFeatures, moments_s: Sequence[float]) -> GeneratorEmbedding:
-        return GeneratorEmbedding(rows=self._words.rows(features.sha256))
+    def see(self, batch: Sequence[tuple[Seen, Sequence[float]]]) -> list[GeneratorEmbedding]:
+        return [GeneratorEmbedding(rows=self._words.rows(seen.sha256)) for seen, _ in batch]
 
 
 STARTED: list[GeneratorBackend] = []

@@ -30,7 +30,7 @@ from multimodal.retrieval.opening import make_store
 from multimodal.retrieval.types import VectorName
 from multimodal.types import MediaKind
 from tests.encoder_fakes import DIMENSIONS, FakeImageEncoder, FakeReader, FakeTextEncoder
-from tests.fakes import FakeLoader
+from tests.fakes import FakeLoader, remembering
 from tests.library_fakes import FakeShelf, a_file
 
 SIZES = dict.fromkeys(VectorName, DIMENSIONS)
@@ -89,6 +89,7 @@ async def test_a_file_is_processed_by_the_graph(tmp_path: Path) -> None:
     ingestor = deployed(Ingestor).bind(
         ARGS,
         make_shelf,
+        lambda args: remembering(2**20),
         media_loader=deployed(MediaLoader).bind(ARGS, lambda args: FakeLoader()),
         text_encoder=deployed(TextEncoder).bind(ARGS, lambda args: FakeTextEncoder()),
         image_encoder=image,

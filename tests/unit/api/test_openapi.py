@@ -78,6 +78,7 @@ async def test_every_endpoint_is_described(client: httpx.AsyncClient) -> None:
         "/v1/files/{file_id}/thumbnails/{ordinal}",
         "/v1/models",
         "/v1/models/{model_id}",
+        "/v1/cache/stats",
         "/healthz",
         "/readyz",
         "/metrics",

@@ -169,7 +169,7 @@ async def test_prompts_whose_beginning_was_known_are_counted(app: FastAPI, servi
     await call(app, "/v1/embeddings", {"model": "text", "input": "no prompt"})
 
     samples = await _samples(app)
-    hit = (("feature", "kv_prefix"), ("result", "hit"), ("tier", "engine"))
+    hit = (("feature", "kv_prefix"), ("modality", "prompt"), ("result", "hit"), ("tier", "engine"))
     found = {
         labels: value for (name, labels), value in samples.items() if name.endswith("cache_requests_total")
     }

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.common import Ratio, median, percentile, ratio_of_medians, write_results
+from benchmarks.common import (
+    Ratio,
+    median,
+    percentile,
+    ratio_of_medians,
+    ratio_of_percentiles,
+    ratio_of_sums,
+    write_results,
+)
 
 positive = st.floats(0.01, 1e4)
 pairs = st.lists(st.tuples(positive, positive), min_size=1, max_size=9)
@@ -62,6 +70,34 @@ def test_the_interval_holds_the_true_ratio_about_as_often_as_it_says() -> None:
         ratio = ratio_of_medians(ours.tolist(), reference.tolist())
         held += ratio.low <= 1.5 <= ratio.high
     assert held >= 85
+
+
+def test_a_tail_is_that_of_all_values_together() -> None:
+    ours, reference = [[1.0] * 99, [50.0]], [[1.0] * 50, [2.0] * 50]
+    assert ratio_of_percentiles(ours, reference, 100).value == 25
+    assert ratio_of_percentiles(ours, reference, 50).value == pytest.approx(1 / 1.5)
+
+
+def test_the_interval_of_a_tail_knows_that_values_of_one_turn_resemble_each_other() -> None:
+    alike = ratio_of_percentiles([[2.0, 2.0], [2.0, 2.0]], [[1.0], [1.0]], 99)
+    assert alike == Ratio(value=2, low=2, high=2)
+    one_slow_turn = ratio_of_percentiles([[2.0] * 100, [9.0] * 100, [2.0] * 100], [[1.0]] * 3, 99)
+    assert (one_slow_turn.low, one_slow_turn.value, one_slow_turn.high) == (2, 9, 9)
+
+
+@pytest.mark.parametrize(
+    ("ours", "reference"), [([], []), ([[1.0]], [[1.0], [2.0]]), ([[]], [[1.0]]), ([[1.0]], [[]])]
+)
+def test_tails_of_nothing_are_refused(ours: list[list[float]], reference: list[list[float]]) -> None:
+    with pytest.raises(ValueError, match="turns with values"):
+        ratio_of_percentiles(ours, reference, 99)
+
+
+def test_a_sum_does_not_hide_what_a_median_would() -> None:
+    counts, media = [1.0, 1.0, 1.0, 1.0, 6.0], [1.0] * 5
+    assert ratio_of_medians(counts, media).value == 1
+    assert ratio_of_sums(counts, media).value == 2
+    assert ratio_of_sums(counts, media).high > 3
 
 
 def test_percentiles_lie_between_ranks() -> None:

@@ -76,6 +76,26 @@ def test_only_pieces_with_text_count_as_arrivals_and_the_last_token_ends_the_ans
     assert answer.ended_s == 3.0
 
 
+def test_the_first_token_is_there_with_the_role_even_if_it_has_no_text() -> None:
+    reader = SseReader()
+    for number, event in enumerate([b'data: {"choices":[],"stage":{}}\n\n', _event(""), *STREAM[1:]]):
+        reader.feed(event, now_s=float(number))
+    assert reader.answer(sent_s=0.0).began_s == 1.0
+
+
+def test_the_stages_at_the_end_of_an_answer_are_read() -> None:
+    stages = [{"stage": "load", "seconds": 0.1}, {"stage": "encode", "seconds": 0.2, "cached": True}]
+    reader = SseReader()
+    reader.feed(b"".join([_event("a"), _event(stages=stages), _event(usage=USAGE)]), now_s=0.0)
+    assert list(reader.answer(sent_s=0.0).stages) == stages
+
+
+def test_a_server_need_not_say_what_it_found_in_its_prefix_cache() -> None:
+    reader = SseReader()
+    reader.feed(_event("a") + _event(usage={**USAGE, "prompt_tokens_details": None}), now_s=0.0)
+    assert reader.answer(sent_s=0.0).cached_tokens == 0
+
+
 def test_an_error_event_fails_the_run() -> None:
     with pytest.raises(RuntimeError, match="restarting"):
         SseReader().feed(b'data: {"error":{"message":"restarting"}}\n\n', now_s=0.0)

@@ -66,7 +66,7 @@ def sharp(vector: NDArray[np.float32]) -> ImageFeatures:
 
 def told(features: ImageFeatures | VideoFeatures, moments_s: Sequence[float] = ()) -> str:
     words = NotedWords()
-    connect(words).see(features, moments_s)
+    connect(words).connect(features, moments_s)
     (text,) = words.texts
     return text
 
@@ -145,7 +145,8 @@ def test_the_connector_is_a_vision_backend() -> None:
     words = NotedWords()
     backend: VisionBackend = connect(words)
     # The rows are those of the words, unchanged.
-    rows = backend.see(sharp(CAT), ()).rows
+    (embedding,) = backend.see([(sharp(CAT), ())])
+    rows = embedding.rows
     assert np.array_equal(rows, np.ones((len(words.texts[0]), 2), np.float32))
 
 
@@ -169,7 +170,7 @@ def test_the_models_own_scale_decides_how_sure_a_name_is() -> None:
 def test_a_picture_is_never_given_more_than_a_few_names() -> None:
     words, names = NotedWords(), tuple(f"name{number}" for number in range(MOST_NAMES + 2))
     alike = np.full(len(names), 1 / np.sqrt(len(names)), np.float32)
-    connect(words, names).see(sharp(alike), ())
+    connect(words, names).connect(sharp(alike), ())
     assert re.findall(r"name\d", words.texts[0]) == list(names[:MOST_NAMES])
 
 
@@ -211,7 +212,7 @@ def test_without_an_image_tower_there_is_nothing_to_name(
     features: ImageFeatures | VideoFeatures, moments_s: tuple[float, ...]
 ) -> None:
     with pytest.raises(ConfigError, match=r"set image\.model"):
-        connect(NotedWords()).see(features, moments_s)
+        connect(NotedWords()).connect(features, moments_s)
 
 
 # --- the table of words --------------------------------------------------------------------------
@@ -247,7 +248,8 @@ def test_rows_are_those_of_the_table_and_no_special_token_is_among_them(
 
 def test_a_picture_becomes_rows_of_the_table_in_which_those_of_its_name_are(folder: Path) -> None:
     bank = ConceptBank(["red circle", "blue circle"], np.eye(2, dtype=np.float32), 0.3)
-    rows = ConceptConnector(bank, SafetensorsWords(folder)).see(sharp(np.array([0, 1], np.float32)), ()).rows
+    connector = ConceptConnector(bank, SafetensorsWords(folder))
+    rows = connector.connect(sharp(np.array([0, 1], np.float32)), ()).rows
     table = ROWS.float().numpy()
     ids = [int(np.flatnonzero((table == row).all(1))[0]) for row in rows]
     assert [one for one in ids if VOCABULARY[one] in ("red", "blue", "circle")] == [5, 6]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multimodal.errors import ContextLengthExceeded
+from multimodal.errors import ConfigError, ContextLengthExceeded
 from multimodal.generation.prompt import Prompt, PromptBuilder, PromptStyle, VisualSize
 from multimodal.types import (
     GenerateRequest,
@@ -41,7 +41,7 @@ class WordTokenizer:
 
 
 STYLE = PromptStyle(
-    image_placeholder="<image>",
+    placeholders={MediaKind.IMAGE: "<image>", MediaKind.VIDEO: "<video>"},
     system_prompt="plain",
     media_prompt="Notes: {media} Asked: {question}",
     media_question="What is it?",
@@ -204,3 +204,18 @@ def test_whatever_the_media_say_the_prompt_fits_and_every_loss_is_reported(
     for part in parts:
         if part.param not in lost:
             assert all(line.strip() in text for line in part.lines)
+
+
+def test_each_kind_has_its_own_placeholder() -> None:
+    film = MediaPart(kind=MediaKind.VIDEO, param="f", lines=(), visual=1)
+    shown = [VisualSize(items=1, tokens=5), VisualSize(items=1, tokens=9, kind=MediaKind.VIDEO)]
+    prompt, text = build(user(picture("line", visual=0), film), visuals=shown)
+    assert (text.count("<image>"), text.count("<video>")) == (1, 1)
+    assert text.index("<image>") < text.index("<video>")
+    assert prompt.visuals == (0, 1)
+
+
+def test_a_kind_without_a_placeholder_names_the_option() -> None:
+    heard = MediaPart(kind=MediaKind.AUDIO, param="a", lines=(), visual=0)
+    with pytest.raises(ConfigError, match=r"generator\.audio_placeholder"):
+        build(user(heard), visuals=[VisualSize(items=1, tokens=5, kind=MediaKind.AUDIO)])

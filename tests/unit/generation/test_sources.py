@@ -10,8 +10,7 @@ from multimodal.generation.sources import PARAM, Source, in_prompt, of_media, so
 from multimodal.library.records import FileRecord, SearchResult
 from multimodal.retrieval.snippet import Snippets
 from multimodal.retrieval.types import Hit, Segment, SegmentPart
-from multimodal.types import GeneratorEmbedding, MediaKind, Shortened
-from tests.fakes import ready
+from multimodal.types import GeneratorEmbedding, MediaKind, Ready, Shortened
 from tests.library_fakes import a_file
 
 FILE = replace(a_file(1, MediaKind.DOCUMENT), filename="report.pdf")
@@ -31,7 +30,7 @@ CHUNK = Segment(
 
 def source(segment: Segment, number: int = 1, file: FileRecord = FILE, visual: bool = False) -> Source:
     hit = Hit(segment=segment, score=0.03, similarity=0.6)
-    seen = ready(GeneratorEmbedding(rows=None)) if visual else None  # type: ignore[arg-type]
+    seen = Ready(GeneratorEmbedding(rows=None)) if visual else None  # type: ignore[arg-type]
     return source_of(number, SearchResult(hit=hit, file=file), Snippets("churn"), seen)
 
 

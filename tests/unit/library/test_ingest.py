@@ -35,7 +35,7 @@ from multimodal.types import (
     SpeechPlan,
 )
 from tests.encoder_fakes import vector_of
-from tests.fakes import scene
+from tests.fakes import remembering, scene
 from tests.library_fakes import a_file, clip, document, picture, sound
 from tests.unit.library.ingesting import Bench, speech
 
@@ -66,7 +66,9 @@ async def test_a_picture(bench: Bench) -> None:
     assert await bench.ingest().turn() is Outcome.PROCESSED
     (found,) = bench.stages.of(file)
     assert (found.part, found.text) == (PICTURE, "text-of-p")
-    assert found.picture is bench.stages.picture
+    assert found.picture is not None
+    assert bench.stages.picture is not None
+    assert np.array_equal(found.picture, bench.stages.picture)
     assert found.words is not None
     assert np.array_equal(found.words, vector_of("text-of-p"))
     assert found.perceptual_hash is not None
@@ -81,11 +83,12 @@ async def test_the_loader_is_told_where_the_bytes_lie_and_who_asks(bench: Bench)
     file = bench.shelf.put(a_file(1, VIDEO, tenant="bob"))
     bench.stages.holds(file, clip([1.0]))
     await bench.ingest().turn()
-    (source,), (ctx,) = bench.stages.sources, bench.stages.contexts
+    (source, of_chats), (ctx, _) = bench.stages.sources, bench.stages.contexts
     assert source.data == b""
     assert (source.stored, source.filename) == (file.content, "1.bin")
     assert (source.frame_sampling, source.max_frames) == (FrameSampling.SCENE, bench.library.frames)
     assert (ctx.tenant, ctx.request_id, ctx.priority) == ("bob", f"ingest-{file.id}", PRIORITY)
+    assert (of_chats.frame_sampling, of_chats.max_frames) == (FrameSampling.UNIFORM, None)
 
 
 async def test_a_video_has_no_more_frames_than_the_loader_gives() -> None:
@@ -441,7 +444,7 @@ async def test_work_ends_when_the_lease_is_lost_and_the_next_owners_segments_sta
     bench.stages.holds(file, picture())
     bench.stages.gates = {"look_alikes": asyncio.Event()}
     turn = asyncio.create_task(bench.ingest().turn())
-    await bench.shelf.until(lambda: bool(bench.shelf.thumbnails))
+    await bench.shelf.until(lambda: "look_alikes" in bench.stages.calls)
     bench.shelf.lose_lease(file.id)
     assert await turn is Outcome.GONE
     assert "look_alikes" in bench.stages.cancelled
@@ -506,6 +509,7 @@ async def test_what_a_crash_left_is_replaced(bench: Bench) -> None:
     await bench.ingest().turn()
     bench.shelf.files[file.id] = replace(bench.shelf.files[file.id], status=FileStatus.PROCESSING)
     bench.stages.holds(file, document(["one"], 1, 2))
+    bench.stages.once = remembering(0)
     assert await bench.ingest().turn() is Outcome.PROCESSED
     assert [one.text for one in bench.stages.of(file)] == ["", "one"]
 

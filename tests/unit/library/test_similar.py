@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from multimodal.config import RetrieverArgs
-from multimodal.library.segments import segment_id
+from multimodal.identity import segment_id
 from multimodal.library.similar import MOST_DUPLICATES, duplicates_of, perceptual_hash, same_words
 from multimodal.retrieval.types import Segment, SegmentPart
 from multimodal.types import MediaKind
@@ -118,7 +118,7 @@ def test_texts_are_the_same_but_for_few_of_many_words(one: str, other: str, same
 def segment(number: int, *, content: str = "", start_s: float | None = None) -> Segment:
     file = a_file(number, MediaKind.IMAGE, content=content)
     return Segment(
-        id=segment_id(file.id, 0),
+        id=segment_id(file.id, file.content.sha256, 0),
         tenant=file.tenant,
         file_id=file.id,
         sha256=file.content.sha256,

@@ -1,0 +1,1 @@
+"""Measurements of "encode once": what is known of a medium already is not worked out again."""

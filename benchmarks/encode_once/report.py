@@ -1,0 +1,143 @@
+"""What was found: ratios with their intervals, and whether they are what the design asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.common import (
+    Ratio,
+    median,
+    percentile,
+    ratio_of_medians,
+    ratio_of_percentiles,
+    ratio_of_sums,
+    write_results,
+)
+from benchmarks.compare import BUSY_CORES
+
+T = TypeVar("T")
+
+MIN_PAIRS = 7
+"""Fewer are no measurement."""
+QUICK_PAIRS = 1
+
+console = Console()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What the ratio has to be."""
+
+    at_least: float = 0.0
+    at_most: float = float("inf")
+
+    def is_met(self, ratio: Ratio) -> bool:
+        """By the ratio itself; its interval says how sure that is."""
+        return self.at_least <= ratio.value <= self.at_most
+
+    def __str__(self) -> str:
+        return f">= {self.at_least:g}" if self.at_least else f"<= {self.at_most:g}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One number of one side over the same of the other."""
+
+    name: str
+    sides: str
+    """What is divided by what."""
+    ratio: Ratio
+    first: float
+    second: float
+    unit: str
+    target: Target | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """For the results file."""
+        target = {"target": str(self.target), "met": self.target.is_met(self.ratio)} if self.target else {}
+        numbers = {"ratio": asdict(self.ratio), "first": self.first, "second": self.second}
+        return {"name": self.name, "sides": self.sides, **numbers, "unit": self.unit, **target}
+
+
+def medians(
+    name: str,
+    sides: str,
+    first: Sequence[float],
+    second: Sequence[float],
+    unit: str,
+    target: Target | None = None,
+) -> Finding:
+    """Of pairs."""
+    ratio = ratio_of_medians(first, second)
+    found = median(first), median(second)
+    return Finding(
+        name=name, sides=sides, ratio=ratio, first=found[0], second=found[1], unit=unit, target=target
+    )
+
+
+def sums(
+    name: str,
+    sides: str,
+    first: Sequence[float],
+    second: Sequence[float],
+    unit: str,
+    target: Target | None = None,
+) -> Finding:
+    """Of pairs."""
+    ratio = ratio_of_sums(first, second)
+    found = float(sum(first)), float(sum(second))
+    return Finding(
+        name=name, sides=sides, ratio=ratio, first=found[0], second=found[1], unit=unit, target=target
+    )
+
+
+def percentiles(
+    percent: float,
+    name: str,
+    sides: str,
+    first: Sequence[Sequence[float]],
+    second: Sequence[Sequence[float]],
+    unit: str,
+    target: Target | None = None,
+) -> Finding:
+    """Of the values of all turns together."""
+    ratio = ratio_of_percentiles(first, second, percent)
+    found = [percentile([value for turn in side for value in turn], percent) for side in (first, second)]
+    return Finding(
+        name=name, sides=sides, ratio=ratio, first=found[0], second=found[1], unit=unit, target=target
+    )
+
+
+def publish(
+    scenario: str, findings: Sequence[Finding], details: Mapping[str, object], others_cores: float
+) -> Path:
+    """Print the ratios, and write them with everything else to a results file.
+
+    `others_cores`: the most that programs which take no part kept busy in a turn.
+    """
+    table = Table(title=scenario, title_justify="left", show_lines=True)
+    table.add_column("")
+    for heading in ("ratio [95 %]", "target", "first", "second"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for one in findings:
+        target = f"{one.target}\n{'met' if one.target.is_met(one.ratio) else 'missed'}" if one.target else ""
+        numbers = (f"{value:.4g} {one.unit}" for value in (one.first, one.second))
+        table.add_row(f"{one.name}\n{one.sides}", str(one.ratio), target, *numbers)
+    console.print(table)
+    if others_cores > BUSY_CORES:
+        console.print(f"Other programs used up to {others_cores:.2f} cores: run it again on an idle machine.")
+    document = {"findings": [one.as_json() for one in findings], "others_cores": others_cores, **details}
+    path = write_results(f"encode-once-{scenario}", document)
+    console.print(f"Results: {path}", soft_wrap=True)
+    return path
+
+
+def in_order(number: int, sides: Sequence[T]) -> Sequence[T]:
+    """Sides of a pair in the order of their turns: backwards in every other pair."""
+    return sides if number % 2 == 0 else sides[::-1]

@@ -1,0 +1,1 @@
+"""What was made of media, kept and shared: memory, Redis, and beside uploaded files."""

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.encode_once.report import Target, in_order, medians
+from benchmarks.encode_once.served import encoded_items
+
+
+@pytest.mark.parametrize(
+    ("target", "text", "first", "met"),
+    [
+        (Target(at_least=20), ">= 20", 20.0, True),
+        (Target(at_least=20), ">= 20", 19.9, False),
+        (Target(at_most=1.25), "<= 1.25", 1.2, True),
+        (Target(at_most=1.25), "<= 1.25", 1.3, False),
+    ],
+)
+def test_a_target_is_met_or_missed_and_the_results_say_so(
+    target: Target, text: str, first: float, met: bool
+) -> None:
+    found = medians("name", "a / b", [first] * 3, [1.0] * 3, "ms", target).as_json()
+    assert (found["target"], found["met"]) == (text, met)
+
+
+def test_no_target_no_verdict() -> None:
+    assert "met" not in medians("name", "a / b", [1.0], [2.0], "ms").as_json()
+
+
+def test_every_other_pair_runs_backwards() -> None:
+    assert [list(in_order(number, ("a", "b"))) for number in range(3)] == [["a", "b"], ["b", "a"], ["a", "b"]]
+
+
+def test_items_are_counted_over_replicas_and_modalities() -> None:
+    text = """# TYPE multimodal_encoded_items counter
+multimodal_encoded_items_total{deployment="A",encoder="Reader",modality="image",replica="1"} 3.0
+multimodal_encoded_items_total{deployment="A",encoder="Reader",modality="video",replica="2"} 4.0
+multimodal_encoded_items_total{deployment="B",encoder="ImageEncoder",modality="image"} 1.0
+multimodal_encoded_items_created{deployment="B",encoder="ImageEncoder",modality="image"} 1.7e9
+# TYPE other counter
+other_total 5.0
+"""
+    assert encoded_items(text) == {"Reader": 7, "ImageEncoder": 1}

@@ -1,0 +1,180 @@
+"""Which replica a request is given, without Serve around it: a router, and replicas that are none."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import cast
+
+import pytest
+from ray.serve._private.common import DeploymentHandleSource, DeploymentID, RequestMetadata
+from ray.serve.request_router import PendingRequest, ReplicaID, RunningReplica
+
+from deployments.affinity import AffinityRouter
+from multimodal.ring import Ring
+
+DEPLOYMENT = DeploymentID("Worker", "app")
+NAMES = ("r0", "r1", "r2")
+FLOOR = 4
+
+
+@dataclass(eq=False)
+class Replica:
+    """Has so much to do."""
+
+    name: str
+    max_ongoing_requests: int = 1000
+    queue: int = 0
+    node_id: str = "node"
+    availability_zone: None = None
+    multiplexed_model_ids: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def replica_id(self) -> ReplicaID:
+        return ReplicaID(self.name, DEPLOYMENT)
+
+    async def get_queue_len(self, *, deadline_s: float) -> int:
+        return self.queue
+
+
+class Routed:
+    """A router, and what it gives to whom."""
+
+    def __init__(self, *replicas: Replica, load_factor: float = 1.25) -> None:
+        self.router = AffinityRouter(
+            deployment_id=DEPLOYMENT,
+            handle_source=DeploymentHandleSource.REPLICA,
+            use_replica_queue_len_cache=True,
+            initial_backoff_s=0.01,
+        )
+        self.router.initialize_state(load_factor=load_factor, floor=FLOOR)
+        self.run(*replicas)
+
+    def run(self, *replicas: Replica) -> None:
+        """These run from now on."""
+        self.router.update_replicas(cast(list[RunningReplica], list(replicas)))
+
+    async def choose(self, key: str = "") -> str:
+        """As Serve does it, up to the point where the request would be sent."""
+        # All calls that one replica makes for one request have the same ids.
+        metadata = RequestMetadata(request_id="one", internal_request_id="one", session_id=key)
+        pending = PendingRequest(args=[], kwargs={}, metadata=metadata)
+        replica = await self.router._choose_replica_for_request(pending)
+        self.router.on_send_request(replica.replica_id)
+        return str(replica.replica_id.unique_id)
+
+    async def choose_all(self, *keys: str) -> list[str]:
+        """At the same time."""
+        return await asyncio.gather(*map(self.choose, keys))
+
+    def complete(self, *names: str) -> None:
+        """Requests of these replicas have ended."""
+        for name in names:
+            self.router.on_request_completed(ReplicaID(name, DEPLOYMENT), "one")
+
+
+def three() -> list[Replica]:
+    return [Replica(name) for name in NAMES]
+
+
+async def test_every_call_of_one_request_meets_the_replica_of_its_key() -> None:
+    routed = Routed(*three())
+    keys = [f"key-{i}" for i in range(9)]
+    expected = [Ring(NAMES).order(key)[0] for key in keys]
+    assert len(set(expected)) == 3
+    for _ in range(3):
+        met = await routed.choose_all(*keys)
+        assert met == expected
+        routed.complete(*met)
+
+
+async def test_a_burst_of_one_key_is_spread_as_the_bound_says() -> None:
+    routed = Routed(*three())
+    await asyncio.sleep(0.01)  # while it asks the replicas for their queues, a few more may go to one
+    first, second, third = Ring(NAMES).order("hot")
+    assert Counter(await routed.choose_all(*["hot"] * 9)) == {first: FLOOR, second: FLOOR, third: 1}
+    routed.complete(first)
+    assert await routed.choose("hot") == first
+
+
+async def test_what_has_ended_is_no_load() -> None:
+    routed = Routed(*three())
+    for _ in range(20):
+        met = await routed.choose_all(*["hot"] * FLOOR)
+        assert set(met) == {Ring(NAMES).order("hot")[0]}
+        routed.complete(*met)
+
+
+async def test_a_call_that_is_cancelled_before_it_is_sent_is_no_load() -> None:
+    routed = Routed(*three())
+    for _ in range(3 * FLOOR):
+        call = asyncio.ensure_future(routed.choose("hot"))
+        await asyncio.sleep(0)
+        while not call.done():
+            await asyncio.sleep(0)
+            call.cancel()
+    await asyncio.sleep(0.01)
+    # Those that had been sent all the same are told to have ended: more than there were does no harm.
+    routed.complete(*NAMES * 3 * FLOOR)
+    assert set(await routed.choose_all(*["hot"] * FLOOR)) == {Ring(NAMES).order("hot")[0]}
+
+
+async def test_a_replica_that_is_full_is_passed_over() -> None:
+    first, second, _ = Ring(NAMES).order("hot")
+    replicas = three()
+    for replica in replicas:
+        if replica.name == first:
+            replica.queue = replica.max_ongoing_requests = 1
+    routed = Routed(*replicas)
+    await asyncio.sleep(0.01)
+    assert await routed.choose("hot") == second
+
+
+async def test_a_request_waits_where_all_are_full() -> None:
+    replicas = three()
+    for replica in replicas:
+        replica.queue = replica.max_ongoing_requests = 1
+    routed = Routed(*replicas)
+    calls = [asyncio.ensure_future(routed.choose(key)) for key in ("hot", "")]
+    await asyncio.sleep(0.1)
+    assert not any(call.done() for call in calls)
+    replicas[0].queue = 0
+    assert await asyncio.wait_for(asyncio.gather(*calls), 10) == ["r0", "r0"]
+
+
+async def test_a_replica_that_died_is_passed_over_before_serve_has_noticed() -> None:
+    routed = Routed(*three())
+    first, second, _ = Ring(NAMES).order("hot")
+    routed.router.on_replica_actor_died(ReplicaID(first, DEPLOYMENT))
+    assert await routed.choose("hot") == second
+
+
+async def test_the_ring_follows_the_replicas() -> None:
+    routed = Routed(*three())
+    routed.run(Replica("r1"), Replica("r7"))
+    keys = [f"key-{i}" for i in range(8)]
+    met = await routed.choose_all(*keys)
+    assert met == [Ring(("r1", "r7")).order(key)[0] for key in keys]
+
+
+async def test_one_replica_gets_all() -> None:
+    routed = Routed(Replica("r0"))
+    assert set(await routed.choose_all(*["hot", "", "cold"] * 10)) == {"r0"}
+
+
+async def test_requests_without_a_key_do_not_take_the_place_of_others() -> None:
+    routed = Routed(*three())
+    keys = ["", "a", "", "b", "", "c"]
+    for _ in range(20):
+        met = await routed.choose_all(*keys)
+        assert met[1::2] == [Ring(NAMES).order(key)[0] for key in keys[1::2]]
+        routed.complete(*met)
+
+
+async def test_arguments_that_cannot_work_are_refused() -> None:
+    router = Routed(*three()).router
+    with pytest.raises(ValueError, match="load_factor"):
+        router.initialize_state(load_factor=0.9)
+    with pytest.raises(TypeError, match="flor"):
+        router.initialize_state(**{"flor": 4})
