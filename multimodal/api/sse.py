@@ -34,8 +34,8 @@ def error_event(error: MultimodalError) -> bytes:
 
 def stage_fields(event: StageEvent, label: str) -> dict[str, object]:
     """What a client is told when a stage is entered (seconds is null) or left."""
-    fields = {"stage": event.stage, "param": event.param, "label": label, "seconds": event.seconds}
-    return fields | {"cached": True} if event.cached else fields
+    cached: dict[str, object] = {"cached": True} if event.cached else {}
+    return {"stage": event.stage, "param": event.param, "label": label, "seconds": event.seconds, **cached}
 
 
 class ChunkWriter:
