@@ -1,12 +1,17 @@
-"""How much longer a request may take because of the media in it."""
+"""How long a request may take, and what becomes of it when its time is over."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Awaitable, Iterable
 from dataclasses import replace
+from typing import TypeVar
 
 from multimodal.config import AppArgs
+from multimodal.errors import DeadlineExceeded
 from multimodal.types import MediaKind, MediaSource, RequestContext
+
+T = TypeVar("T")
 
 SPEECH_BYTES_PER_S = 4000
 """32 kbit/s: below what speech is usually compressed to, so the estimate of its length is an upper one."""
@@ -31,3 +36,17 @@ def _at_most_s(source: MediaSource, args: AppArgs) -> float:
         MediaKind.DOCUMENT: args.loader.max_page_images * SCANNED_PAGE_S,
     }
     return min(longest_s[source.kind], source.size_bytes / SPEECH_BYTES_PER_S)
+
+
+def late() -> DeadlineExceeded:
+    """The error for a request whose time is over."""
+    return DeadlineExceeded("The request was not finished in time. Send fewer or shorter media.")
+
+
+async def within(ctx: RequestContext, work: Awaitable[T]) -> T:
+    """The result, if it comes before the deadline. Raises DeadlineExceeded."""
+    try:
+        async with asyncio.timeout(ctx.remaining_s()):
+            return await work
+    except TimeoutError:
+        raise late() from None

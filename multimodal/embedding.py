@@ -13,7 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from multimodal.concurrency import together
 from multimodal.config import AppArgs
+from multimodal.deadlines import within
 from multimodal.encoders.concepts import softmax
 from multimodal.errors import InvalidMedia, InvalidRequest, MultimodalError
 from multimodal.stages import Stages
@@ -32,7 +34,7 @@ from multimodal.types import (
     Transcript,
     VideoFeatures,
 )
-from multimodal.understanding import Features, Medium, together, within
+from multimodal.understanding import Features, Medium
 
 Vector = NDArray[np.float32]
 """(dimensions,), unit length."""

@@ -13,6 +13,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar, cast
 
+from multimodal.concurrency import together
 from multimodal.config import AppArgs
 from multimodal.crossing import Crossing
 from multimodal.deadlines import allowing
@@ -60,7 +61,7 @@ from multimodal.types import (
     VideoFeatures,
     Visual,
 )
-from multimodal.understanding import Features, Medium, Understood, together
+from multimodal.understanding import Features, Medium, Understood
 
 E = TypeVar("E")
 T = TypeVar("T")

@@ -7,21 +7,22 @@ Ray it travels by reference.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar, cast
 
 from multimodal.cache.features import Origin, Value
+from multimodal.concurrency import both
 from multimodal.config import AppArgs
 from multimodal.crossing import Crossing
-from multimodal.encode_once import KEPT, Content, alone
-from multimodal.errors import DeadlineExceeded, LostMedia, MultimodalError
+from multimodal.deadlines import late
+from multimodal.encode_once import alone
+from multimodal.errors import LostMedia, MultimodalError
 from multimodal.generation.asked import moments_asked
 from multimodal.generation.describe import describe_audio, describe_document, describe_image, describe_video
 from multimodal.hearing import hear, transcript_of
 from multimodal.identity import Feature, FeatureKey
+from multimodal.loading import Attempt, StageClock
 from multimodal.stages import Ears, Stages
 from multimodal.types import (
     Deferred,
@@ -37,7 +38,6 @@ from multimodal.types import (
     Ready,
     RequestContext,
     SpeechHints,
-    StageEvent,
     Transcript,
     TranscriptPart,
     VideoFeatures,
@@ -50,9 +50,6 @@ W = TypeVar("W")
 
 Features: TypeAlias = ImageFeatures | Transcript | VideoFeatures | DocumentFeatures
 """What the encoders say of a picture, a recording, a video, a document."""
-
-LOAD, ENCODE = "load", "encode"
-"""Stages of a medium, as events and metrics name them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +84,7 @@ class Medium:
         self._source = source
         self._emit = emit
         self._hints = hints or SpeechHints()
-        self._try: _Try | None = None
+        self._try: Attempt | None = None
         self._parts = 0
         """Parts of a transcript that `emit` has been told of."""
 
@@ -190,14 +187,16 @@ class Medium:
         return await self._have(Feature.VISUAL, GeneratorEmbedding, connect, moments_s)
 
     @property
-    def _now(self) -> _Try:
+    def _now(self) -> Attempt:
         if self._try is None:
             raise TypeError("only for work that `work_on` does")
         return self._try
 
     async def _attempt(self, work: Callable[[Medium], Coroutine[object, object, T]]) -> T:
         content = await self._stages.once.content(self._ctx, self._source)
-        self._try = now = _Try(self._stages, self._ctx, content, _StageClock(self._emit, self._source.param))
+        self._try = now = Attempt(
+            self._stages, self._ctx, content, StageClock(self._emit, self._source.param)
+        )
         try:
             result = await work(self)
             now.clock.end(cached=now.was_known)
@@ -312,172 +311,3 @@ class Medium:
         if number == self._parts:
             self._parts += 1
             self._emit(part)
-
-
-class _Try:
-    """One attempt at the work on a medium."""
-
-    def __init__(self, stages: Stages, ctx: RequestContext, content: Content, clock: _StageClock) -> None:
-        self.content = content
-        self.clock = clock
-        self.origins: list[Origin] = []
-        """Of the features that there are so far."""
-        self.loading = _Loading(stages, ctx, content, self._watch)
-        self._stages = stages
-        self._arrivals: list[asyncio.Future[None]] = []
-
-    @property
-    def was_known(self) -> bool:
-        """Nothing was encoded, and nobody was waited for."""
-        return bool(self.origins) and KEPT.issuperset(self.origins)
-
-    async def close(self) -> None:
-        """Whoever shares what is being made of the medium goes on; nobody else needs it any more."""
-        self.clock.close()
-        self.loading.close()
-        await _end(*self._arrivals)
-
-    def _watch(self, media: Deferred[Media]) -> None:
-        self.clock.enter(LOAD)
-        self._arrivals.append(asyncio.ensure_future(self._arrival(media)))
-
-    async def _arrival(self, media: Deferred[Media]) -> None:
-        await self._stages.arrival(media)
-        self.clock.enter(ENCODE)
-
-
-class _Loading:
-    """A medium that is loaded when it is first wanted, and given up when nobody wants it any more."""
-
-    def __init__(
-        self,
-        stages: Stages,
-        ctx: RequestContext,
-        content: Content,
-        on_begin: Callable[[Deferred[Media]], None],
-    ) -> None:
-        self._stages = stages
-        self._ctx = ctx
-        self._content = content
-        self._on_begin = on_begin
-        self._media: Deferred[Media] | None = None
-        self._users = 1
-        """The attempt itself is one."""
-
-    def begun(self) -> Deferred[Media]:
-        """Begins it where nobody has yet."""
-        if self._media is None:
-            key = self._content.key(Feature.DECODED)
-            self._media = self._stages.load(self._ctx, self._content.source, key)
-            self._on_begin(self._media)
-        return self._media
-
-    @asynccontextmanager
-    async def use(self) -> AsyncIterator[Deferred[Media]]:
-        """It is not given up as long as somebody uses it."""
-        self._users += 1
-        try:
-            yield self.begun()
-        finally:
-            self.close()
-
-    def close(self) -> None:
-        """One user less."""
-        self._users -= 1
-        if self._users == 0 and self._media is not None:
-            # Ray goes on with calls that nobody waits for, unless it is told.
-            self._stages.abandon(self._media)
-            self._media = None
-
-
-class _StageClock:
-    """Says which stage a medium enters, and how long it was in the one before."""
-
-    def __init__(self, emit: Callable[[StageEvent], None], param: str) -> None:
-        self._emit = emit
-        self._param = param
-        self._stage: str | None = None
-        self._entered_s = time.perf_counter()
-        self._ended = False
-
-    def enter(self, stage: str) -> None:
-        if not self._ended:
-            self.leave()
-            self._begin(stage, time.perf_counter())
-
-    def leave(self, *, cached: bool = False) -> None:
-        if self._stage is not None:
-            seconds = time.perf_counter() - self._entered_s
-            self._emit(StageEvent(stage=self._stage, param=self._param, seconds=seconds, cached=cached))
-            self._stage = None
-
-    def end(self, *, cached: bool) -> None:
-        """A medium that this request has not loaded itself was being encoded all the time."""
-        if self._stage is None:
-            self._begin(ENCODE, self._entered_s)
-        elif self._stage == LOAD:
-            self.enter(ENCODE)
-        self.leave(cached=cached)
-
-    def close(self) -> None:
-        """What goes on for others is no stage of this request."""
-        self.leave()
-        self._ended = True
-
-    def _begin(self, stage: str, entered_s: float) -> None:
-        self._stage, self._entered_s = stage, entered_s
-        self._emit(StageEvent(stage=stage, param=self._param))
-
-
-def late() -> DeadlineExceeded:
-    """The error for a request whose time is over."""
-    return DeadlineExceeded("The request was not finished in time. Send fewer or shorter media.")
-
-
-async def _end(*work: asyncio.Future[None]) -> None:
-    """Cancel what still runs, and wait until it has ended."""
-    for one in work:
-        one.cancel()
-    if work:
-        await asyncio.wait(work)
-    for one in work:
-        if not one.cancelled():
-            one.exception()  # seen: it is raised by who waits for it
-
-
-async def within(ctx: RequestContext, work: Awaitable[T]) -> T:
-    """The result, if it comes before the deadline. Raises DeadlineExceeded."""
-    try:
-        async with asyncio.timeout(ctx.remaining_s()):
-            return await work
-    except TimeoutError:
-        raise late() from None
-
-
-async def both(first: Coroutine[object, object, T], second: Coroutine[object, object, W]) -> tuple[T, W]:
-    """Two results of work that is done at the same time. The first failure ends the rest."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            one, other = group.create_task(first), group.create_task(second)
-    except BaseExceptionGroup as errors:
-        raise _first(errors) from None
-    return one.result(), other.result()
-
-
-async def together(work: Iterable[Coroutine[object, object, T]]) -> list[T]:
-    """Results, in order, of work that is done at the same time.
-
-    The first failure ends the rest, and is raised as it is.
-    """
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one) for one in work]
-    except BaseExceptionGroup as errors:
-        raise _first(errors) from None
-    return [task.result() for task in tasks]
-
-
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error that came first, however deep it is nested."""
-    first = errors.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first

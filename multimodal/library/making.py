@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeAlias, TypeVar
 
+from multimodal.concurrency import both
 from multimodal.config import AppArgs
 from multimodal.errors import MediaTooLarge, MultimodalError, NoPictures
 from multimodal.library import pictures, segments
@@ -29,7 +30,7 @@ from multimodal.types import (
     TranscriptPart,
     Video,
 )
-from multimodal.understanding import Medium, both
+from multimodal.understanding import Medium
 
 T = TypeVar("T")
 

@@ -10,6 +10,7 @@ from typing import Protocol
 from weakref import WeakValueDictionary
 
 from multimodal.config import AppArgs
+from multimodal.deadlines import within
 from multimodal.errors import InvalidRequest
 from multimodal.library.background import PRIORITY
 from multimodal.library.desk import chat_source
@@ -23,7 +24,7 @@ from multimodal.library.similar import MOST_DUPLICATES, duplicates_of, same_word
 from multimodal.retrieval.types import Segment
 from multimodal.stages import Stages
 from multimodal.types import FileReference, RequestContext, StageEvent, TranscriptPart
-from multimodal.understanding import Medium, within
+from multimodal.understanding import Medium
 
 logger = logging.getLogger(__name__)
 

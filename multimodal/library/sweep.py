@@ -6,12 +6,12 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import groupby
 
+from multimodal.deadlines import within
 from multimodal.library.background import PRIORITY
 from multimodal.library.incidents import report_unexpected
 from multimodal.library.processing import Shelf
 from multimodal.stages import Stages
 from multimodal.types import RequestContext
-from multimodal.understanding import within
 
 FILES_AT_ONCE = 500
 """Files of one question to the database or the index."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from multimodal.config import AppArgs
+from multimodal.deadlines import within
 from multimodal.embedding import Embedder
 from multimodal.errors import InvalidRequest
 from multimodal.retrieval.types import Vector
 from multimodal.stages import Stages
 from multimodal.types import RequestContext
-from multimodal.understanding import within
 
 TEXTS_AT_ONCE = 16
 """Texts of one call: chunks of 120 words fill about half a batch of TextEncoder, so live texts wait for less

@@ -6,8 +6,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from multimodal.concurrency import together
 from multimodal.config import AppArgs
-from multimodal.deadlines import allowing
+from multimodal.deadlines import allowing, within
 from multimodal.embedding import SEEN, Embedder
 from multimodal.errors import InvalidRequest, MultimodalError, UnsupportedMedia
 from multimodal.library.files import FileLibrary
@@ -33,7 +34,7 @@ from multimodal.types import (
     StageEvent,
     VideoFeatures,
 )
-from multimodal.understanding import Features, together, within
+from multimodal.understanding import Features
 
 RETRIEVE = "retrieve"
 """The stage that looks into the index, as events and metrics name it."""

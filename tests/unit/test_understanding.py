@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from multimodal.concurrency import both
 from multimodal.config import AppArgs
 from multimodal.errors import DeadlineExceeded, InvalidMedia, LostMedia
 from multimodal.types import (
@@ -17,7 +18,7 @@ from multimodal.types import (
     StageEvent,
     TranscriptPart,
 )
-from multimodal.understanding import Medium, both
+from multimodal.understanding import Medium
 from tests.fakes import FakeStages
 
 PARAM = "messages.0.content.0"
