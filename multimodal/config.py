@@ -38,7 +38,8 @@ def home() -> Path:
 class Settings(BaseModel):
     """Base: frozen, and strict about names."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # URLs of databases and caches may hold passwords: what is wrong is named, and not shown.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class Limits(Settings):

@@ -134,7 +134,7 @@ def sha256_of(data: bytes) -> str:
 def server_secret(state: Path) -> bytes:
     """MULTIMODAL_SECRET where it is set; else random bytes that stay in MULTIMODAL_STATE, for this user only.
 
-    Raises ConfigError for a secret that is too short to be one.
+    Raises ConfigError for a secret that is too short to be one, and where none can be read or kept.
     """
     given = os.environ.get(SECRET_ENV)
     if given is not None:
@@ -143,13 +143,28 @@ def server_secret(state: Path) -> bytes:
                 f"{SECRET_ENV} must have {SECRET_BYTES} characters at least: `openssl rand -hex 32`."
             )
         return given.encode("utf-8", "surrogateescape")
-    path = state / SECRET_FILE
+    try:
+        kept = _kept_secret(state / SECRET_FILE)
+    except OSError as error:
+        raise ConfigError(
+            f"MULTIMODAL_STATE cannot keep the server's secret ({error.strerror}): make {SECRET_FILE} in it "
+            f"readable and its folder writable, or set {SECRET_ENV}."
+        ) from error
+    if len(kept) < SECRET_BYTES:  # keys made with an empty one could be made by anybody
+        raise ConfigError(f"{SECRET_FILE} in MULTIMODAL_STATE is damaged. Delete it, and another is made.")
+    return kept
+
+
+def _kept_secret(path: Path) -> bytes:
+    """Made where there is none. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         partial = path.with_name(f"secret-{uuid4().hex}")
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             file.write(secrets.token_hex(SECRET_BYTES))
+            file.flush()
+            os.fsync(file.fileno())  # else a power cut may leave an empty secret
         with suppress(FileExistsError):  # another process was faster: its secret counts
             os.link(partial, path)
         partial.unlink()

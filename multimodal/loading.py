@@ -28,6 +28,7 @@ class Attempt:
         self.loading = Loading(stages, ctx, content, self._watch)
         self._stages = stages
         self._arrivals: list[asyncio.Future[None]] = []
+        self._closed = False
 
     @property
     def was_known(self) -> bool:
@@ -36,11 +37,14 @@ class Attempt:
 
     async def close(self) -> None:
         """Whoever shares what is being made of the medium goes on; nobody else needs it any more."""
+        self._closed = True
         self.clock.close()
         self.loading.close()
         await _end(*self._arrivals)
 
     def _watch(self, media: Deferred[Media]) -> None:
+        if self._closed:  # it is loaded for others
+            return
         self.clock.enter(LOAD)
         self._arrivals.append(asyncio.ensure_future(self._arrival(media)))
 

@@ -87,6 +87,8 @@ class Medium:
         self._try: Attempt | None = None
         self._parts = 0
         """Parts of a transcript that `emit` has been told of."""
+        self._told = 0
+        """Segments in those."""
 
     async def understand(self, question: str, crossing: Crossing | None = None) -> Understood:
         """Encode it and describe it, until the deadline. The question may name moments of a video; `crossing`
@@ -158,15 +160,19 @@ class Medium:
 
     async def transcript(self, ears: Ears | None = None) -> Transcript:
         """Of a recording. `emit` is told of its parts as they come; of one that is known, at once."""
+        leads = False
 
         def heard(media: Deferred[Media], key: FeatureKey) -> Deferred[Transcript]:
+            nonlocal leads
+            leads = True
             windows = self._args.audio.part_windows
             parts = hear(ears or self._stages, self._ctx, media, self._hints, windows, key)
             return transcript_of(parts, self._emit_new)
 
         found = await self._get(Feature.TRANSCRIPT, Transcript, heard)
-        if not self._parts:
-            self._emit_new(0, TranscriptPart(segments=found.segments))
+        if not self._parts or (not leads and self._told < len(found.segments)):
+            # Of one that was lost on the way, and is known by now, the rest.
+            self._emit_new(self._parts, TranscriptPart(segments=found.segments[self._told :]))
         return found
 
     async def visual(
@@ -310,4 +316,5 @@ class Medium:
         """A recording that is loaded again is cut in the same way: its first parts are known already."""
         if number == self._parts:
             self._parts += 1
+            self._told += len(part.segments)
             self._emit(part)

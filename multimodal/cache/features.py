@@ -133,6 +133,7 @@ class FeatureCache:
         Raises what `make` raises.
         """
         if (known := self.recall(key, kind)) is not None:
+            self._keep_beside(key, known, beside)
             return Outcome(known, Origin.MEMORY)
         count(key, self._memory_is, hit=False)
         leads = False
@@ -143,6 +144,8 @@ class FeatureCache:
             return await self._find(key, kind, beside) or await self._make(key, make, beside)
 
         outcome = await self._flights.join(ctx, key, work)
+        if outcome.origin is Origin.REDIS or not leads:
+            self._keep_beside(key, outcome.value, beside)
         if leads:
             return outcome
         count_shared(key)
@@ -193,6 +196,18 @@ class FeatureCache:
         if beside is not None and self._keeps_beside and len(data) <= self._args.stored_bytes:
             self._later(_write(beside, key, data))
         return Outcome(value, Origin.MADE)
+
+    def _keep_beside(self, key: FeatureKey, value: V, beside: Beside | None) -> None:
+        """What was made for the same bytes elsewhere: inline, or in a file that is gone since."""
+        if beside is not None and self._keeps_beside:
+            self._later(self._write_missing(key, value, beside))
+
+    async def _write_missing(self, key: FeatureKey, value: V, beside: Beside) -> None:
+        if await _read(beside, key) is not None:
+            return
+        kept = await _beside_loop(_size_bytes(value), lambda: self._settle(key, value))
+        if kept is not None and len(kept[1]) <= self._args.stored_bytes:
+            await _write(beside, key, kept[1])
 
     def _settle(self, key: FeatureKey, value: V) -> tuple[V, bytes] | None:
         """The value on bytes of its own, and those bytes. None: it is too large to be kept, or it cannot be

@@ -15,10 +15,10 @@ from typing import TypeAlias
 from uuid import uuid4
 
 from multimodal.config import AppArgs
-from multimodal.errors import DeadlineExceeded, MultimodalError, Overloaded, StageUnavailable
+from multimodal.errors import MultimodalError
 from multimodal.library.incidents import report_unexpected
 from multimodal.library.jobs import Job, NotOurs
-from multimodal.library.processing import Done, Processor, Shelf, context
+from multimodal.library.processing import TRANSIENT, Done, Processor, Shelf, context
 from multimodal.library.records import FileRecord
 from multimodal.library.retries import Retries, pause_s
 from multimodal.library.sweep import Sweep
@@ -27,9 +27,6 @@ from multimodal.types import RequestContext
 
 SWEEP_AGAIN_S = 60.0
 """After a sweep that failed: at the start of a server, stages may not be there yet."""
-
-TRANSIENT = (StageUnavailable, Overloaded, DeadlineExceeded)
-"""Errors that say nothing of the file: it is tried again."""
 
 
 class Outcome(StrEnum):

@@ -11,10 +11,11 @@ from weakref import WeakValueDictionary
 
 from multimodal.config import AppArgs
 from multimodal.deadlines import within
-from multimodal.errors import InvalidRequest
+from multimodal.errors import DeadlineExceeded, InvalidRequest, Overloaded, StageUnavailable
 from multimodal.library.background import PRIORITY
 from multimodal.library.desk import chat_source
 from multimodal.library.files import IngestQueue
+from multimodal.library.incidents import report_unexpected
 from multimodal.library.jobs import LOAD, STORE, Job, NotOurs
 from multimodal.library.making import PARAM, Made, Maker
 from multimodal.library.pictures import hashed
@@ -27,6 +28,9 @@ from multimodal.types import FileReference, RequestContext, StageEvent, Transcri
 from multimodal.understanding import Medium
 
 logger = logging.getLogger(__name__)
+
+TRANSIENT = (StageUnavailable, Overloaded, DeadlineExceeded)
+"""Errors that say nothing of the file: it is tried again."""
 
 SEGMENTS_AT_ONCE = 256
 """Segments of one call to the index: with two vectors of 384 dimensions, about 1 MB."""
@@ -121,6 +125,10 @@ class Processor:
             await Medium(self._stages, self._args, ctx, source, _ignore).understand("")
         except InvalidRequest as error:
             logger.info("%s was not prepared for chats: %s", file.id, error.code)
+        except TRANSIENT:
+            raise
+        except Exception as error:  # it can be found, whatever a chat will meet
+            report_unexpected(error, "not_prepared_for_chats", file.id)
         await self._stages.once.settled()
 
     async def _copy(self, ctx: RequestContext, job: Job) -> Done | None:

@@ -77,7 +77,8 @@ def test_media_that_went_with_a_machine_are_loaded_again(
     is_loaded = Event()
     with ThreadPoolExecutor(SLOTS + 1) as pool:
         orders = f"{gate.before('ImageEncoder')} {gate.before('Reader')}"
-        busy = [pool.submit(ask, server, orders, Event()) for _ in range(SLOTS)]
+        # Other bytes each: who asks about the same shares the work.
+        busy = [pool.submit(ask, server, f"{orders} {number}", Event()) for number in range(SLOTS)]
         until(lambda: gate.waiting >= 2)
         # Both stages that want this picture are busy: it waits on the machine that decoded it.
         answer = pool.submit(ask, server, loads.before("MediaLoader"), is_loaded)

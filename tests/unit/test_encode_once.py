@@ -269,6 +269,26 @@ async def test_the_parts_of_a_transcript_are_told_once_also_where_it_is_known() 
     assert fresh.heard == ["speech-from-0", "speech-from-30", "speech-from-60"]
 
 
+async def test_who_lost_a_recording_on_the_way_is_told_the_rest_of_what_is_known_by_then() -> None:
+    parted = AppArgs.model_validate({"audio": {"part_windows": 1}})
+    stages = graph(plan=LONG, failures={"transcribe_part 60": [LostMedia("gone")]})
+    asked, other = Asked(stages, AUDIO, args=parted), Asked(stages, AUDIO, args=parted)
+    gate = asyncio.Event()
+    stages.gates = {"transcribe_part 60": gate}
+
+    async def work(one: Medium) -> Transcript:
+        if asked.heard:
+            await other()
+        return await one.transcript()
+
+    work_on = asyncio.ensure_future(asked.medium.work_on(work))
+    while len(asked.heard) < 2:
+        await asyncio.sleep(0)
+    gate.set()
+    await work_on
+    assert asked.heard == ["speech-from-0", "speech-from-30", "speech-from-60"]
+
+
 async def test_who_shares_a_transcript_is_told_of_it_once() -> None:
     stages = graph(plan=LONG)
     parted = AppArgs.model_validate({"audio": {"part_windows": 1}})

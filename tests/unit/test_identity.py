@@ -237,6 +237,20 @@ def test_a_short_secret_is_an_error_that_does_not_tell_it(
     assert not state.exists()
 
 
+def test_where_no_secret_can_be_kept_the_operator_is_told_what_to_do(state: Path) -> None:
+    state.write_text("a file in the place of the folder")
+    with pytest.raises(ConfigError, match=SECRET_ENV) as caught:
+        server_secret(state)
+    assert str(state) not in str(caught.value)
+
+
+def test_a_secret_that_was_cut_short_is_none(state: Path) -> None:
+    server_secret(state)
+    (state / SECRET_FILE).write_bytes(b"")
+    with pytest.raises(ConfigError, match="damaged"):
+        server_secret(state)
+
+
 # --- segments ----------------------------------------------------------------------------------------
 
 

@@ -136,7 +136,7 @@ async def test_what_nobody_knows_is_made_and_kept_everywhere() -> None:
 
 
 async def test_memory_is_asked_first_and_alone() -> None:
-    bench = Bench()
+    bench = Bench(keeps_beside=False)
     await bench.get()
     await bench.cache.settled()
     bench.asked.clear()
@@ -146,7 +146,7 @@ async def test_memory_is_asked_first_and_alone() -> None:
 
 
 async def test_then_the_remote_tier_which_fills_memory_and_nothing_else() -> None:
-    bench = Bench()
+    bench = Bench(keeps_beside=False)
     bench.remote.kept["a"] = CODEC.encode(key(), text())
     assert await bench.get() == Outcome(text(), Origin.REDIS)
     await bench.cache.settled()
@@ -194,6 +194,23 @@ async def test_hits_and_misses_are_counted_by_tier() -> None:
 
 
 # --- what is written -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tier", ["memory", "remote"])
+async def test_what_is_known_from_elsewhere_is_kept_beside_the_file_too(tier: str) -> None:
+    """The tenant sent it inline before, or the file with these bytes that it was made of is gone."""
+    bench = Bench()
+    if tier == "memory":
+        await bench.get(beside=False)
+    else:
+        bench.remote.kept["a"] = CODEC.encode(key(), text())
+    await bench.cache.settled()
+    assert (await bench.get()).origin.value == {"memory": "memory", "remote": "redis"}[tier]
+    await bench.cache.settled()
+    assert bench.beside.kept == {"a": CODEC.encode(key(), text())}
+    await bench.get()
+    await bench.cache.settled()
+    assert bench.asked.count("write beside") == 1
 
 
 async def test_nothing_is_kept_beside_files_where_that_is_not_wanted() -> None:
@@ -368,7 +385,7 @@ async def test_those_who_ask_at_the_same_time_share_what_one_finds() -> None:
 
 
 async def test_a_value_of_the_remote_tier_is_fetched_once_for_all() -> None:
-    bench = Bench()
+    bench = Bench(keeps_beside=False)
     bench.remote.kept["a"] = CODEC.encode(key(), text())
     found = await asyncio.gather(*(bench.get() for _ in range(4)))
     assert [one.origin for one in found] == [Origin.REDIS] + [Origin.SHARED] * 3

@@ -13,7 +13,7 @@ from multimodal.cache.features import Beside, FeatureCache
 from multimodal.cache.memory import MemoryTier
 from multimodal.config import AppArgs, CacheArgs
 from multimodal.encode_once import EncodeOnce
-from multimodal.errors import InvalidMedia, StageUnavailable
+from multimodal.errors import ConfigError, InvalidMedia, StageUnavailable
 from multimodal.identity import Identities
 from multimodal.library.desk import chat_source
 from multimodal.library.ingest import Outcome
@@ -191,6 +191,16 @@ async def test_a_file_that_only_a_chat_cannot_use_is_processed(bench: Bench) -> 
     bench.stages.holds(file, hold)
     assert await bench.ingest().turn() is Outcome.PROCESSED
     assert bench.shelf.only().status is FileStatus.PROCESSED
+
+
+@pytest.mark.parametrize("error", [ConfigError("It cannot see."), RuntimeError("a bug")])
+async def test_a_file_that_the_tower_fails_on_can_be_found_all_the_same(
+    bench: Bench, error: Exception
+) -> None:
+    bench.stages.failures["see"] = [error]
+    await processed(bench, MediaKind.IMAGE)
+    assert bench.shelf.only().status is FileStatus.PROCESSED
+    assert bench.shelf.only().segments == 1
 
 
 async def test_a_stage_that_is_gone_for_a_moment_is_tried_again(bench: Bench) -> None:
