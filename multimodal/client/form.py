@@ -53,7 +53,8 @@ class UploadForm:
         """Raises OSError and FileChanged."""
         yield self._head
         left_bytes = self._file.size_bytes
-        with await asyncio.to_thread(self._file.path.open, "rb") as file:
+        # Not on a thread: whoever is cancelled while that opens a file never gets to close it.
+        with self._file.path.open("rb") as file:
             while piece := await asyncio.to_thread(file.read, READ_BYTES):
                 left_bytes -= len(piece)
                 if left_bytes < 0:
