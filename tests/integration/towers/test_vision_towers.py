@@ -8,6 +8,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -175,10 +176,11 @@ def known(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     }
     pixels = [[question(family, media)] for media in CASES.values()]
     embedded = [question(family, seen) for seen in rows.values()]
-    desk = tmp_path_factory.mktemp("desk")
-    with_tower = ask(folder, family.args(pixels=True), [*pixels, embedded], desk)
-    without = ask(folder, family.args(pixels=False), [embedded, embedded], desk)
-    return Known(family, folder, rows, with_tower, without)
+    desks = [tmp_path_factory.mktemp("desk") for _ in range(2)]
+    with ThreadPoolExecutor() as pool:  # most of their time both are being imported
+        with_tower = pool.submit(ask, folder, family.args(pixels=True), [*pixels, embedded], desks[0])
+        without = pool.submit(ask, folder, family.args(pixels=False), [embedded, embedded], desks[1])
+        return Known(family, folder, rows, with_tower.result(), without.result())
 
 
 def test_embeddings_say_what_pixels_say(known: Known) -> None:
