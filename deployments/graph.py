@@ -14,14 +14,15 @@ import time
 from collections.abc import AsyncGenerator, Collection, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
-from typing import Generic, TypeAlias, TypeVar, cast
+from typing import Generic, TypeAlias, TypedDict, TypeVar, cast
 
 import ray
 import ray.exceptions
 from ray import serve
 from ray.serve import exceptions as serve_exceptions
+from ray.serve._private.router import AsyncioRouter
+from ray.serve.context import _get_global_client
 from ray.serve.handle import DeploymentHandle, DeploymentResponse, DeploymentResponseGenerator
-from ray.serve.schema import DeploymentStatusOverview
 
 from deployments.batching import in_replica
 from deployments.lanes import in_background
@@ -151,6 +152,7 @@ class IndexCalls:
 
     def __init__(self, retriever: Handle, timeout_s: float) -> None:
         self.name = retriever.deployment_name
+        self.handle = retriever
         self.store = Call[None](retriever, "store_segments", timeout_s)
         self.forget = Call[None](retriever, "forget_files", timeout_s)
         self.search = Call[Found](retriever, "search", timeout_s)
@@ -287,7 +289,7 @@ class Graph(AudioCalls):
 
     async def _require_index(self) -> None:
         """Callers need not wait for a Retriever that restarts. Raises StageUnavailable."""
-        if await self._monitor.is_down(self._index.name):
+        if is_down(self._index.handle):
             raise StageUnavailable.restarting(self._index.name)
 
     def segments_of(
@@ -339,7 +341,7 @@ class Graph(AudioCalls):
         if generator is None:
             raise StageUnavailable("This part of the graph has no generator.")
         name = generator.deployment_name
-        if await self._monitor.is_down(name):
+        if is_down(generator):
             raise StageUnavailable.restarting(name)
         try:
             generator = generator.options(session_id=affinity) if affinity else generator
@@ -356,7 +358,7 @@ class Graph(AudioCalls):
             while True:
                 # The engine ends at the deadline itself; this is for when it does not answer at all.
                 async with asyncio.timeout(deadline_s + GRACE_S - time.time()) as limit:
-                    step = await (anext(steps, None) if begun else self._first_step(steps, name))
+                    step = await (anext(steps, None) if begun else self._first_step(steps, generator))
                 if step is None:
                     return
                 begun = True
@@ -373,7 +375,7 @@ class Graph(AudioCalls):
             _abandon(steps)
 
     async def _first_step(
-        self, steps: DeploymentResponseGenerator[GenerationStep], name: str
+        self, steps: DeploymentResponseGenerator[GenerationStep], generator: Handle
     ) -> GenerationStep | None:
         """A call that finds no replica waits for one to start, for minutes. Callers are told before.
 
@@ -382,8 +384,8 @@ class Graph(AudioCalls):
         step = asyncio.ensure_future(anext(steps, None))
         try:
             while not (await asyncio.wait([step], timeout=LOOK_AGAIN_S))[0]:
-                if await self._monitor.is_down(name):
-                    raise StageUnavailable.restarting(name)
+                if is_down(generator):
+                    raise StageUnavailable.restarting(generator.deployment_name)
             return step.result()
         finally:
             step.cancel()
@@ -416,6 +418,15 @@ async def _replica_metrics(handle: Handle) -> dict[str, str]:
         return {}
 
 
+def is_down(handle: Handle) -> bool:
+    """Whether a deployment has no running replica, by what Serve's controller has last told this process of
+    its own accord: asking it takes 50 ms. While it has told nothing, calls are tried."""
+    router = getattr(handle._router, "_asyncio_router", None)  # in local testing mode there is none
+    if not isinstance(router, AsyncioRouter) or not router.running_replicas_populated():
+        return False
+    return router.request_router is not None and not router.request_router.curr_replicas
+
+
 class StateMonitor:
     """Whether deployments have running replicas, asked of Serve's controller once a second at most."""
 
@@ -437,12 +448,6 @@ class StateMonitor:
         if time.monotonic() - self._as_of_s > self.STALE_S:
             return dict.fromkeys(self._names, StageState.UNAVAILABLE)
         return self._states
-
-    async def is_down(self, name: str) -> bool:
-        """Whether the controller says so now; calls are tried when it says nothing."""
-        await self._update()
-        fresh = time.monotonic() - self._as_of_s <= self.MAX_AGE_S + self.WAIT_S
-        return fresh and self._states[name] is not StageState.READY
 
     async def _update(self) -> None:
         """One question at a time, shared by all callers."""
@@ -466,18 +471,40 @@ class StateMonitor:
         if not in_replica():
             # Local testing mode: replicas are threads of this process.
             return dict.fromkeys(self._names, StageState.READY)
+        client = _get_global_client()
+        if client is None:
+            raise serve_exceptions.RayServeException("There is no controller.")
+        # As `serve.status()` does, which then builds the configuration of every deployment again from the
+        # answer: 50 ms of this process.
+        details = cast("_Details", client.get_serve_details())
         app_name = serve.get_replica_context().app_name
-        deployments = serve.status().applications[app_name].deployments
-        found = {name: deployments[name] for name in self._names}
-        return {name: _state(one) for name, one in found.items()}
+        deployments = details["applications"][app_name]["deployments"]
+        return {name: _state(deployments[name]) for name in self._names}
 
 
-def _state(deployment: DeploymentStatusOverview) -> StageState:
-    # Annotated as enum members, but plain strings once they have crossed a process boundary.
-    replicas = cast(Mapping[str, int], deployment.replica_states)
-    if replicas.get("RUNNING", 0) > 0:
+class _Replica(TypedDict):
+    state: str
+
+
+class _Deployment(TypedDict):
+    status: str
+    replicas: list[_Replica]
+
+
+class _Application(TypedDict):
+    deployments: dict[str, _Deployment]
+
+
+class _Details(TypedDict):
+    """The part of Serve's `ServeInstanceDetails` that is looked at."""
+
+    applications: dict[str, _Application]
+
+
+def _state(deployment: _Deployment) -> StageState:
+    if any(replica["state"] == "RUNNING" for replica in deployment["replicas"]):
         return StageState.READY
-    if deployment.status in ("DEPLOY_FAILED", "UNHEALTHY"):
+    if deployment["status"] in ("DEPLOY_FAILED", "UNHEALTHY"):
         return StageState.UNAVAILABLE
     return StageState.STARTING
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Generator, Mapping
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
 import ray.exceptions
 from ray.serve import exceptions as serve_exceptions
+from ray.serve._private.request_router.request_router import RequestRouter
+from ray.serve._private.router import AsyncioRouter
 from ray.serve.handle import DeploymentResponse
 
-from deployments.graph import Pending, StateMonitor, translate
+from deployments.graph import Handle, Pending, StateMonitor, is_down, translate
 from multimodal.errors import DeadlineExceeded, InvalidMedia, LostMedia, Overloaded, StageUnavailable
 from multimodal.types import StageState
 
@@ -127,19 +130,34 @@ class Monitor(StateMonitor):
         return {"Generator": self.answer}
 
 
-async def test_a_stage_without_replicas_is_down() -> None:
+async def test_states_are_what_the_controller_says() -> None:
     monitor = Monitor()
-    assert not await monitor.is_down("Generator")
     monitor.answer = StageState.STARTING
-    assert await monitor.is_down("Generator")
     assert await monitor.states() == {"Generator": StageState.STARTING}
 
 
-async def test_calls_are_tried_while_the_controller_is_silent() -> None:
+async def test_nothing_is_available_while_the_controller_is_silent() -> None:
     monitor = Monitor()
     monitor.answer = None
-    assert not await monitor.is_down("Generator")
     assert await monitor.states() == {"Generator": StageState.UNAVAILABLE}
+
+
+def routed(replicas: Mapping[str, object] | None) -> Handle:
+    """A handle whose router knows of these; None: it was told nothing yet."""
+    router = AsyncioRouter.__new__(AsyncioRouter)
+    router._running_replicas_populated = replicas is not None
+    router._request_router = cast(RequestRouter, SimpleNamespace(curr_replicas=replicas or {}))
+    return cast(Handle, SimpleNamespace(_router=SimpleNamespace(_asyncio_router=router)))
+
+
+def test_a_stage_without_replicas_is_down() -> None:
+    assert is_down(routed({}))
+    assert not is_down(routed({"one": object()}))
+
+
+def test_calls_are_tried_while_nothing_is_known() -> None:
+    assert not is_down(routed(None))
+    assert not is_down(cast(Handle, SimpleNamespace(_router=None)))
 
 
 async def test_the_last_answer_of_the_controller_holds_for_a_while() -> None:
