@@ -354,6 +354,14 @@ class GeneratorArgs(Settings):
     max_model_len: int = Field(8192, gt=0, description="prompt and answer, tokens")
     max_num_seqs: int = Field(64, gt=0, description="requests in one engine step")
     max_num_batched_tokens: int = Field(2048, gt=0, description="tokens in one engine step")
+    block_tokens: int | None = Field(
+        32,
+        gt=0,
+        description=(
+            "tokens of a block of the KV cache: prefixes are found in whole blocks; null: vLLM decides (128 on "
+            "CPUs, 16 on most accelerators)"
+        ),
+    )
     kv_cache_bytes: int = Field(1024 * MIB, gt=0, description="paged KV cache, bytes (CPU)")
     gpu_memory_utilization: float | None = Field(
         None, gt=0, le=1, description="fraction of the accelerator's memory (GPU); replaces kv_cache_bytes"

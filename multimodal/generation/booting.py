@@ -37,6 +37,7 @@ def start(model: Path, args: GeneratorArgs) -> AsyncLLM:
         dtype=args.dtype,
         max_model_len=args.max_model_len,
         max_num_seqs=args.max_num_seqs,
+        block_size=args.block_tokens,
         max_num_batched_tokens=args.max_num_batched_tokens,
         tensor_parallel_size=args.tensor_parallel_size,
         enforce_eager=args.enforce_eager,

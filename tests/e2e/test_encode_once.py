@@ -19,8 +19,8 @@ from tests.e2e.scraped import encoded
 from tests.e2e.test_library import upload, wait_processed
 
 AT_ONCE = 64
-BLOCK_TOKENS = 128
-"""Of vLLM's KV cache on CPUs: prefixes are found in whole blocks."""
+BLOCK_TOKENS = 32
+"""`generator.block_tokens`: prefixes are found in whole blocks."""
 
 
 def poster(*lines: str, side: int = 600) -> bytes:
