@@ -358,8 +358,8 @@ class GeneratorArgs(Settings):
         32,
         gt=0,
         description=(
-            "tokens of a block of the KV cache: prefixes are found in whole blocks; null: vLLM decides (128 on "
-            "CPUs, 16 on most accelerators)"
+            "tokens of a block of the KV cache: prefixes are found in whole blocks; null: vLLM decides (128 "
+            "on CPUs, 16 on most accelerators)"
         ),
     )
     kv_cache_bytes: int = Field(1024 * MIB, gt=0, description="paged KV cache, bytes (CPU)")
