@@ -278,8 +278,9 @@ async def test_pictures_of_two_sizes_in_one_step_do_not_end_the_engine(one_visio
         assert [one.completion_tokens for one in said] == [8] * len(seen)
         await engine.check_health()
         keyed = replace(seen[0], key="a key")
-        assert (await tell(engine, keyed, FILLER)).cached_tokens == 0
-        assert (await tell(engine, keyed, FILLER)).cached_tokens > 0
+        first, again = [(await tell(engine, keyed, FILLER)).cached_tokens for _ in range(2)]
+        # What all prompts begin with is known already; the picture is when it was seen once.
+        assert again - first > len(seen[0].rows)
     finally:
         engine.close()
 
