@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from multimodal.config import RetrieverArgs
+from multimodal.library.similar import same_words
 from multimodal.retrieval import lexical
 from multimodal.retrieval.store import Scored
 from multimodal.retrieval.types import (
@@ -245,9 +246,8 @@ def folded(hits: list[Expected], segments: Mapping[str, Segment], bits: int) -> 
 def alike(one: Segment, other: Segment, bits: int) -> bool:
     same_place = (one.sha256, one.part, one.ordinal) == (other.sha256, other.part, other.ordinal)
     looks = None not in (one.perceptual_hash, other.perceptual_hash) and one.part == other.part
-    return same_place or (
-        looks and ((one.perceptual_hash or 0) ^ (other.perceptual_hash or 0)).bit_count() <= bits
-    )
+    near = looks and ((one.perceptual_hash or 0) ^ (other.perceptual_hash or 0)).bit_count() <= bits
+    return same_place or (near and same_words(one.text, other.text))  # slides of one layout look alike
 
 
 def well_apart(scores: Mapping[str, float], texts: Mapping[str, str]) -> bool:
