@@ -309,7 +309,7 @@ class BypassArgs(Settings):
         "auto", description="auto: decided for each request; tower, engine: always there"
     )
     engine_tokens: int = Field(
-        1024, ge=0, description="image tokens of a request up to which the engine is faster"
+        1024, ge=0, description="image tokens of a request up to which the engine encodes them"
     )
     engine_queue: int = Field(
         2, ge=0, description="requests under way in Generator from which on its tower is left alone"

@@ -101,9 +101,9 @@ class Content:
         """What the feature is stored under."""
         return self.identity.key(feature, self._recipes.feature(feature, self.source, hints, moments_s))
 
-    def known(self, key: FeatureKey, kind: type[V]) -> V | None:
-        """What is in the memory of this process."""
-        return self._cache.recall(key, kind)
+    def is_known(self, key: FeatureKey) -> bool:
+        """Whether it is in the memory of this process."""
+        return self._cache.holds(key)
 
     async def get(
         self, key: FeatureKey, kind: type[V], make: Callable[[FeatureKey], Awaitable[V]]

@@ -55,9 +55,8 @@ class Recipes:
                     "page_images": loader.max_page_images,
                     "preview_px": loader.page_preview_px,
                     "side_px": loader.page_max_side_px,
-                    # They tell formats of text apart.
+                    # Tells formats of text apart.
                     "suffix": PurePosixPath(source.filename or "").suffix.lower(),
-                    "type": source.declared_type,
                 }
         return common
 

@@ -310,7 +310,7 @@ class Medium:
 
     def _is_visual_known(self) -> bool:
         content = self._now.content
-        return content.known(content.key(Feature.VISUAL, self._hints), GeneratorEmbedding) is not None
+        return content.is_known(content.key(Feature.VISUAL, self._hints))
 
     def _emit_new(self, number: int, part: TranscriptPart) -> None:
         """A recording that is loaded again is cut in the same way: its first parts are known already."""

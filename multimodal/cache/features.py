@@ -120,6 +120,10 @@ class FeatureCache:
             return found
         return None
 
+    def holds(self, key: FeatureKey) -> bool:
+        """Whether this process has it in memory. Counts nothing."""
+        return self._memory.get(key.digest) is not None
+
     async def get(
         self,
         ctx: RequestContext,
@@ -215,13 +219,14 @@ class FeatureCache:
         try:
             data = self._codec.encode(key, value)
         except ValueError as error:
-            logger.warning("a feature could not be kept: %s: %s", key.feature, error)
+            logger.warning("%s could not be kept: %s", key.feature, error)
             return None
         if len(data) > self._args.value_bytes:
             return None
         kept = self._codec.decode(key, data, type(value))
         if kept is None:
-            raise MultimodalError("What was made of a medium could not be kept.")
+            logger.warning("%s could not be kept: it is not what its type says", key.feature)
+            return None
         return kept, data
 
     def _ttl_s(self, key: FeatureKey, cost_s: float) -> float:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 
 from multimodal.config import Limits, LoaderArgs
 from multimodal.errors import InvalidRequest
+from multimodal.identity import sha256_of
 from multimodal.media.limits import check_bytes
 from multimodal.media.sniff import require_format
 from multimodal.types import Media, MediaKind, MediaSource
@@ -37,7 +37,7 @@ def decode(
     """
     check_bytes(len(source.data), source.kind, limits, source.param)
     name = require_format(source.data, source.kind, source.param, source.filename).name
-    digest = sha256 or content_hash(source.data)
+    digest = sha256 or sha256_of(source.data)
     if source.kind is MediaKind.IMAGE:
         return _image(source, name, limits, args, digest)
     if source.kind is MediaKind.AUDIO:
@@ -45,11 +45,6 @@ def decode(
     if source.kind is MediaKind.DOCUMENT:
         return _document(source, name, limits, args, digest)
     return _video(source, name, limits, args, digest, on_duration)
-
-
-def content_hash(data: bytes) -> str:
-    """SHA-256 of encoded bytes, hex: the key of everything that is derived from them."""
-    return hashlib.sha256(data).hexdigest()
 
 
 def frames_wanted(source: MediaSource, args: LoaderArgs) -> int:

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 
 from multimodal.config import Limits, LoaderArgs, StoredLimits
 from multimodal.errors import DeadlineExceeded, InvalidMedia, MultimodalError, StageUnavailable
-from multimodal.media.decoder import content_hash
+from multimodal.identity import sha256_of
 from multimodal.media.limits import check_bytes, limits_of_stored
 from multimodal.media.process import WORKER_COMMAND, WorkerGone, WorkerProcess
 from multimodal.media.wire import SetupHeader
@@ -89,7 +89,10 @@ class DecoderPool:
         """
         self.check(source)
         until_s = asyncio.get_running_loop().time() + ctx.remaining_s()
-        sha256 = await asyncio.to_thread(content_hash, source.data)
+        sha256 = source.sha256
+        if sha256 is None:
+            # Of an uploaded file this also tells whether its bytes are still those that were stored.
+            sha256 = await asyncio.to_thread(sha256_of, source.data)
         if source.stored is not None and source.stored.sha256 != sha256:
             raise InvalidMedia(
                 "The stored bytes of this file are damaged. Upload it again.", param=source.param

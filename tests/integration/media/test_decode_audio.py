@@ -9,7 +9,8 @@ import pytest
 
 from multimodal.config import Limits, LoaderArgs
 from multimodal.errors import InvalidMedia, MediaTooLarge, UnsupportedMedia
-from multimodal.media.decoder import content_hash, decode
+from multimodal.identity import sha256_of
+from multimodal.media.decoder import decode
 from multimodal.types import SAMPLE_RATE_HZ, Audio, MediaKind, MediaSource
 from tests import media
 
@@ -40,7 +41,7 @@ def test_each_format_gives_the_same_speech(format: media.SoundFormat) -> None:
     assert audio.samples.ndim == 1
     assert audio.samples.flags["C_CONTIGUOUS"]
     assert np.abs(audio.samples).max() <= 1
-    assert (audio.format, audio.sha256) == (format, content_hash(data))
+    assert (audio.format, audio.sha256) == (format, sha256_of(data))
     assert audio.duration_s == len(audio.samples) / SAMPLE_RATE_HZ
     original = load(media.speech(SENTENCE))
     assert audio.duration_s == pytest.approx(original.duration_s, abs=0.1)

@@ -12,8 +12,9 @@ from PIL import Image as Pillow
 
 from multimodal.config import Limits, LoaderArgs
 from multimodal.errors import InvalidMedia, InvalidRequest, MediaTooLarge, NoPictures, UnsupportedMedia
+from multimodal.identity import sha256_of
 from multimodal.media import decode_video
-from multimodal.media.decoder import content_hash, decode
+from multimodal.media.decoder import decode
 from multimodal.types import SAMPLE_RATE_HZ, FrameSampling, MediaKind, MediaSource, Video
 from tests import media
 
@@ -58,7 +59,7 @@ def test_each_container_gives_frames_and_sound(container: media.ClipFormat) -> N
     assert video.duration_s == pytest.approx(10.0, abs=0.1)
     assert video.audio is not None
     assert video.audio.duration_s == pytest.approx(10.0, abs=0.1)
-    assert video.sha256 == video.audio.sha256 == content_hash(data)
+    assert video.sha256 == video.audio.sha256 == sha256_of(data)
 
 
 @pytest.mark.parametrize("container", media.CLIP_FORMATS)

@@ -14,7 +14,8 @@ import pytest
 
 from multimodal.config import MIB, Limits, LoaderArgs, StoredLimits
 from multimodal.errors import DeadlineExceeded, InvalidMedia, InvalidRequest, MediaTooLarge, MultimodalError
-from multimodal.media.decoder import content_hash, decode
+from multimodal.identity import sha256_of
+from multimodal.media.decoder import decode
 from multimodal.media.pool import DecoderPool
 from multimodal.types import Document, MediaKind, MediaSource, RequestContext, StoredContent
 from tests import documents, media
@@ -68,7 +69,7 @@ async def test_documents_come_back_as_they_are_decoded_here(pool: DecoderPool, f
     here, there = decode(sent, Limits(), LoaderArgs()), await load(pool, sent)
     assert isinstance(here, Document)
     assert repr(there) == repr(here)
-    assert there.sha256 == content_hash(FILES[filename])
+    assert there.sha256 == sha256_of(FILES[filename])
     for one, other in zip(there.pages, here.pages, strict=True):
         assert (one.pixels is None) == (other.pixels is None)
         if one.pixels is not None and other.pixels is not None:
@@ -136,7 +137,7 @@ async def test_a_page_that_takes_its_parser_minutes_is_ended() -> None:
 async def test_uploaded_files_may_have_as_many_pages_as_their_own_limit_says(pool: DecoderPool) -> None:
     data = documents.pdf([PdfPage([(f"This is page number {number}", 12)]) for number in range(4)])
     assert (await load(pool, source(data))).page_count == 4
-    content = StoredContent(key="k", sha256=content_hash(data), size_bytes=len(data))
+    content = StoredContent(key="k", sha256=sha256_of(data), size_bytes=len(data))
     sent = MediaSource(kind=MediaKind.DOCUMENT, data=data, param="p", stored=content)
     with pytest.raises(MediaTooLarge, match="3 pages"):
         await load(pool, sent)

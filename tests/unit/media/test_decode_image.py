@@ -15,7 +15,8 @@ from PIL import Image as Pillow
 
 from multimodal.config import Limits, LoaderArgs
 from multimodal.errors import InvalidMedia, InvalidRequest, MediaTooLarge
-from multimodal.media.decoder import content_hash, decode
+from multimodal.identity import sha256_of
+from multimodal.media.decoder import decode
 from multimodal.types import Image, MediaKind, MediaSource
 from tests import media
 
@@ -49,7 +50,7 @@ def test_each_format_is_decoded(format: media.PictureFormat) -> None:
     assert image.pixels.shape == (48, 64, 3)
     assert image.pixels.dtype == np.uint8
     assert image.pixels.flags["C_CONTIGUOUS"]
-    assert image.sha256 == content_hash(data)
+    assert image.sha256 == sha256_of(data)
     assert near(image.pixels, (0, 128, 128))
 
 

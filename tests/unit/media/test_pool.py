@@ -22,7 +22,7 @@ from multimodal.errors import (
     StageUnavailable,
     UnsupportedMedia,
 )
-from multimodal.media.decoder import content_hash
+from multimodal.identity import sha256_of
 from multimodal.media.pool import DecoderPool
 from multimodal.types import Audio, Image, Media, MediaKind, MediaSource, RequestContext, StoredContent
 from tests.unit.media.fake_worker import PIXELS
@@ -90,7 +90,7 @@ async def test_a_picture_comes_back(pool: DecoderPool) -> None:
 
 
 async def test_the_digest_is_the_pools_own(pool: DecoderPool) -> None:
-    assert (await load(pool, "picture")).sha256 == content_hash(b"picture")
+    assert (await load(pool, "picture")).sha256 == sha256_of(b"picture")
 
 
 async def test_workers_are_kept(pool: DecoderPool) -> None:
@@ -283,7 +283,7 @@ async def test_too_many_bytes_cost_no_worker() -> None:
 
 def stored(data: bytes, sha256: str | None = None) -> MediaSource:
     """An uploaded file whose bytes were read already."""
-    content = StoredContent(key="k", sha256=sha256 or content_hash(data), size_bytes=len(data))
+    content = StoredContent(key="k", sha256=sha256 or sha256_of(data), size_bytes=len(data))
     return MediaSource(kind=MediaKind.IMAGE, data=data, param=PARAM, stored=content)
 
 
