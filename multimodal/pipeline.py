@@ -314,12 +314,15 @@ class Assistant:
         ]
 
     def _shows_pixels(self, understood: Mapping[str, Understood]) -> bool:
-        """vLLM takes pixels or embeddings in one prompt, not both: those of the request decide."""
-        if self._args.vision is None or not self._args.generator.pixels:
+        """vLLM takes pixels or embeddings in one prompt, not both: those of the request decide. Where it has
+        none, what was found goes to VisionTower, which most likely knows it, unless that is ruled out."""
+        vision = self._args.vision
+        if vision is None or not self._args.generator.pixels:
             return self._args.generator.pixels
-        return any(
-            one.visual is not None and not isinstance(one.visual, Ready) for one in understood.values()
-        )
+        shown = [one.visual for one in understood.values() if one.visual is not None]
+        if shown:
+            return not all(isinstance(visual, Ready) for visual in shown)
+        return vision.bypass.route == "engine"
 
     async def _shown(
         self, ctx: RequestContext, result: SearchResult, pixels: bool

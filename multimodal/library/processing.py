@@ -80,8 +80,7 @@ class Processor:
         lock = self._locks.setdefault((file.tenant, file.content.sha256), asyncio.Lock())
         async with lock:
             done = await self._copy(ctx, job) or await self._make(ctx, job)
-            if not done.copied:
-                await self._prepare(ctx, job.file)
+            await self._prepare(ctx, job.file)
             duplicates = await self._duplicates(ctx, file, done)
             job.settle()
             if not await self._shelf.finish(

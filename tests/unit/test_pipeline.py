@@ -7,10 +7,11 @@ import time
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 
-from multimodal.config import AppArgs
+from multimodal.config import AppArgs, BypassArgs, GeneratorArgs, VisionArgs
 from multimodal.errors import DeadlineExceeded, FileUnknown, InvalidMedia, LostMedia, StageUnavailable
 from multimodal.generation.sources import NOTHING_FOUND
 from multimodal.identity import FeatureKey
@@ -28,6 +29,7 @@ from multimodal.types import (
     FileReference,
     GenerationStep,
     GeneratorEmbedding,
+    Image,
     InputMessage,
     Media,
     MediaKind,
@@ -457,6 +459,24 @@ async def test_where_nothing_is_found_the_generator_is_told_so() -> None:
     events = await ground(Shelved(), chat(TextPart(text="what?")))
     assert NOTHING_FOUND in answer(events)
     assert cited(events) == []
+
+
+@pytest.mark.parametrize("attached", [True, False])
+@pytest.mark.parametrize(("route", "form"), [("tower", GeneratorEmbedding), ("engine", Image)])
+async def test_where_the_engine_keeps_its_tower_what_was_found_goes_the_way_of_what_was_sent(
+    route: Literal["tower", "engine"], form: type[object], attached: bool
+) -> None:
+    args = AppArgs(
+        generator=GeneratorArgs(pixels=True),
+        vision=VisionArgs(source="tower", bypass=BypassArgs(route=route)),
+    )
+    stages = Shelved(hit(PHOTO, "", SegmentPart.PICTURE), has_vision_tower=True)
+    parts = (PICTURE, TextPart(text="what?")) if attached else (TextPart(text="what?"),)
+    assistant = Assistant(stages, args, FILES)
+    async with aclosing(assistant.chat(context(), chat(*parts), Retrieval())) as events:
+        async for _ in events:
+            pass
+    assert [type(visual) for visual in stages.visuals] == [form] * len(parts)
 
 
 async def test_a_picture_that_was_found_is_looked_at_without_being_encoded() -> None:
