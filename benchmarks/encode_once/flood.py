@@ -20,7 +20,9 @@ from benchmarks.encode_once import chats
 from benchmarks.encode_once.chats import Turn
 from benchmarks.encode_once.flooding import Flood, Flooder, flooder
 from benchmarks.encode_once.peer import Peer
-from benchmarks.encode_once.report import (
+from benchmarks.encode_once.sender import client_session
+from benchmarks.encode_once.served import Served, ours_and_peer, settings
+from benchmarks.findings import (
     MIN_PAIRS,
     QUICK_PAIRS,
     Finding,
@@ -31,8 +33,6 @@ from benchmarks.encode_once.report import (
     percentiles,
     publish,
 )
-from benchmarks.encode_once.sender import client_session
-from benchmarks.encode_once.served import Served, ours_and_peer, settings
 from benchmarks.load import HttpAsker, PromptSource
 
 TARGET = Target(at_most=1.25)

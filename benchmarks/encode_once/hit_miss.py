@@ -12,9 +12,9 @@ import typer
 
 from benchmarks import processes
 from benchmarks.encode_once.media import FreshMedia, Medium
-from benchmarks.encode_once.report import MIN_PAIRS, QUICK_PAIRS, Finding, Target, console, medians, publish
 from benchmarks.encode_once.sender import client_session
 from benchmarks.encode_once.served import Served, ours, settings
+from benchmarks.findings import MIN_PAIRS, QUICK_PAIRS, Finding, Target, console, medians, publish
 from benchmarks.load import Answer, HttpAsker
 
 QUESTION = "What is it?"

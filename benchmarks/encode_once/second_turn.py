@@ -15,9 +15,9 @@ from benchmarks import processes
 from benchmarks.compare import SETTLE_S
 from benchmarks.encode_once.media import FreshMedia, Medium
 from benchmarks.encode_once.peer import Peer
-from benchmarks.encode_once.report import MIN_PAIRS, QUICK_PAIRS, Finding, console, in_order, medians, publish
 from benchmarks.encode_once.sender import client_session
 from benchmarks.encode_once.served import Served, ours_and_peer, settings
+from benchmarks.findings import MIN_PAIRS, QUICK_PAIRS, Finding, console, in_order, medians, publish
 from benchmarks.load import Answer, HttpAsker
 
 PHOTOS: Mapping[str, tuple[int, int]] = {"small": (448, 448), "12 megapixels": (4000, 3000)}

@@ -16,7 +16,7 @@ from benchmarks import processes
 from benchmarks.encode_once.checkpoint import MAX_PIXELS
 from benchmarks.encode_once.peer import Peer, vllm_server
 from benchmarks.encode_once.profile import Changes, Profile, derived, vision_language
-from benchmarks.encode_once.report import console
+from benchmarks.findings import console
 from multimodal.serving.background import running_server
 
 RAY_NICENESS = 15

@@ -12,7 +12,9 @@ import typer
 from benchmarks import processes
 from benchmarks.encode_once.hit_miss import PICTURE_PX, QUESTION
 from benchmarks.encode_once.media import FreshMedia
-from benchmarks.encode_once.report import (
+from benchmarks.encode_once.sender import Burst, Sender, chat_body, chat_url, sender
+from benchmarks.encode_once.served import Served, ours, settings
+from benchmarks.findings import (
     MIN_PAIRS,
     QUICK_PAIRS,
     Finding,
@@ -23,8 +25,6 @@ from benchmarks.encode_once.report import (
     publish,
     sums,
 )
-from benchmarks.encode_once.sender import Burst, Sender, chat_body, chat_url, sender
-from benchmarks.encode_once.served import Served, ours, settings
 
 ENCODER = "ImageEncoder"
 TARGET = Target(at_most=1.02)

@@ -18,9 +18,9 @@ from benchmarks.compare import SETTLE_S
 from benchmarks.encode_once.hit_miss import PICTURE_PX, QUESTION
 from benchmarks.encode_once.media import FreshMedia
 from benchmarks.encode_once.profile import NO_CACHE, Changes, merged
-from benchmarks.encode_once.report import MIN_PAIRS, QUICK_PAIRS, Finding, console, in_order, medians, publish
 from benchmarks.encode_once.sender import Burst, Sender, chat_body, chat_url, sender
 from benchmarks.encode_once.served import Served, ours, settings
+from benchmarks.findings import MIN_PAIRS, QUICK_PAIRS, Finding, console, in_order, medians, publish
 
 EXPONENT = 1.0
 """Zipf's own: the second picture is asked for half as often as the first."""

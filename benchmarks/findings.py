@@ -133,7 +133,7 @@ def publish(
     if others_cores > BUSY_CORES:
         console.print(f"Other programs used up to {others_cores:.2f} cores: run it again on an idle machine.")
     document = {"findings": [one.as_json() for one in findings], "others_cores": others_cores, **details}
-    path = write_results(f"encode-once-{scenario}", document)
+    path = write_results(scenario, document)
     console.print(f"Results: {path}", soft_wrap=True)
     return path
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.encode_once.report import Target, in_order, medians
 from benchmarks.encode_once.served import encoded_items
+from benchmarks.findings import Target, in_order, medians
 
 
 @pytest.mark.parametrize(
