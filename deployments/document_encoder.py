@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from deployments.graph import Call, Handle
+from deployments.calls import Call, Handle
 from deployments.lanes import Few
 from deployments.replica import ReportsMetrics, count_batch, refuse_if_late
 from deployments.sharing import Shared

@@ -15,11 +15,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ray.serve._private import proxy, replica
+from ray.serve._private.direct_ingress_http_util import ASGIDIReceiveProxy
 from ray.serve._private.http_util import ASGIReceiveProxy, MessageQueue
 
 if TYPE_CHECKING:
     from ray.serve._private.common import RequestMetadata
-    from starlette.types import Message, Scope
+    from starlette.types import Message, Receive, Scope
 
 QUEUED_BYTES = 4 * 1024 * 1024
 """Of one request's body in the proxy. What is over it is the last message, which uvicorn keeps small."""
@@ -86,6 +87,28 @@ class BoundedReceive(ASGIReceiveProxy):
         return message
 
 
+class BoundedDirectReceive(ASGIDIReceiveProxy):
+    """Where the replica has the client's connection itself: asks for more only when the app has taken what
+    came before."""
+
+    def __init__(self, scope: Scope, receive: Receive, user_event_loop: asyncio.AbstractEventLoop) -> None:
+        async def receive_when_taken() -> Message:
+            if not self.queue.empty():
+                self._taken.clear()
+                await self._taken.wait()
+            return await receive()
+
+        super().__init__(scope, receive_when_taken, user_event_loop)
+        self._taken = asyncio.Event()
+
+    async def __call__(self) -> Message:
+        """The next message."""
+        message: Message = await super().__call__()
+        if self.queue.empty():
+            self._taken.set()
+        return message
+
+
 def bound_proxy() -> None:
     """Call in the proxy's process before it takes requests."""
     _replace(proxy, "MessageQueue", BoundedMessageQueue)
@@ -94,6 +117,7 @@ def bound_proxy() -> None:
 def bound_replica() -> None:
     """Call in a replica that is an ingress before it takes requests: its module does, when it is imported."""
     _replace(replica, "ASGIReceiveProxy", BoundedReceive)
+    _replace(replica, "ASGIDIReceiveProxy", BoundedDirectReceive)
 
 
 def _replace(module: ModuleType, name: str, ours: type) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from fastapi import FastAPI
 
 from deployments.batching import in_replica
+from deployments.calls import Handle
 from deployments.flow import bound_replica
-from deployments.graph import Graph, Handle, Handles
+from deployments.graph import Graph, Handles
 from deployments.replica import ReportsMetrics, replica_name
 from multimodal.api.app import create_app
 from multimodal.api.metrics import Metrics
@@ -20,7 +20,6 @@ from multimodal.config import AppArgs
 from multimodal.encode_once import EncodeOnce
 from multimodal.library.files import Library
 from multimodal.pipeline import Assistant
-from multimodal.serving.checks import check_exposure
 
 bound_replica()
 
@@ -39,8 +38,6 @@ class Gateway(ReportsMetrics):
         **deployments: Handle,
     ) -> None:
         if in_replica():
-            # Plain `serve run` has not checked it: HAProxy would hide the callers' addresses.
-            check_exposure("127.0.0.1", args, os.environ)
             _log_to_stderr()
             # Serve gives a replica with a share of a core five threads, some of which wait for uploads.
             loop = asyncio.get_running_loop()

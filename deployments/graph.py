@@ -1,9 +1,4 @@
-"""The graph as its callers see it: `Stages` over Ray Serve handles.
-
-Every call goes by reference: what a deployment returns stays in the object store, and a result that is handed
-to the next call as a top-level argument never passes through the caller. The mode is said explicitly, because
-Serve's throughput-optimised mode would otherwise copy by value over gRPC (4 MiB at most).
-"""
+"""The graph as its callers see it: `Stages` over Ray Serve handles."""
 
 from __future__ import annotations
 
@@ -11,24 +6,24 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, Collection, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields, replace
-from typing import Generic, TypeAlias, TypedDict, TypeVar, cast
+from dataclasses import dataclass, fields
+from typing import cast
 
-import ray
 import ray.exceptions
 from ray import serve
 from ray.serve import exceptions as serve_exceptions
-from ray.serve._private.router import AsyncioRouter
-from ray.serve.context import _get_global_client
-from ray.serve.handle import DeploymentHandle, DeploymentResponse, DeploymentResponseGenerator
+from ray.serve.handle import DeploymentResponseGenerator
 
 from deployments.batching import in_replica
-from deployments.lanes import in_background
+from deployments.calls import Call, Handle, Pending, abandon, are_small, passed_on, translate
+from deployments.loopback import reaches_replicas
+from deployments.pictures import Picture, hand_on, may_be_small
+from deployments.states import StateMonitor, is_down
 from multimodal.config import AppArgs
 from multimodal.encode_once import EncodeOnce
-from multimodal.errors import DeadlineExceeded, LostMedia, MultimodalError, Overloaded, StageUnavailable
+from multimodal.errors import DeadlineExceeded, StageUnavailable
 from multimodal.identity import FeatureKey
 from multimodal.retrieval.types import Found, Search, Segment
 from multimodal.stages import Seen, Sound
@@ -42,7 +37,6 @@ from multimodal.types import (
     ImageText,
     Media,
     MediaSource,
-    Ready,
     RequestContext,
     Spans,
     SpeechHints,
@@ -56,13 +50,6 @@ from multimodal.types import (
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
-Handle: TypeAlias = "DeploymentHandle[object]"
-
-RETRY_S = 5
-"""What a client is told to wait for a full queue."""
-
 GRACE_S = 5.0
 """How long after the deadline of an answer nothing more is expected of the engine."""
 
@@ -74,77 +61,6 @@ METRICS_TIMEOUT_S = 2.0
 
 WAITERS = 64
 """Threads in which arrivals are waited for. When all are taken, stages are reported late, and that is all."""
-
-
-class Pending(Generic[T]):
-    """A result on its way. Awaiting it raises our errors; passing it on passes the reference."""
-
-    def __init__(self, response: DeploymentResponse[T], stage: str, deadline_s: float) -> None:
-        self.response = response
-        self._stage = stage
-        self._deadline_s = deadline_s
-
-    def __await__(self) -> Generator[object, None, T]:
-        return self._result().__await__()
-
-    async def _result(self) -> T:
-        try:
-            async with asyncio.timeout(self._deadline_s - time.time()) as limit:
-                return await self.response
-        except asyncio.CancelledError:
-            # Ray goes on with a call whose caller stops waiting, unless it is told.
-            self.abandon()
-            task = asyncio.current_task()
-            if task is not None and task.cancelling() == 0:
-                raise StageUnavailable.restarting(self._stage) from None  # it was cancelled at the other end
-            raise
-        except TimeoutError as error:
-            if not limit.expired():
-                raise translate(error, self._stage) from None
-            self.abandon()
-            raise DeadlineExceeded(
-                f"{self._stage} did not finish in time. Send less, or try again later."
-            ) from None
-        except Exception as error:
-            raise translate(error, self._stage) from None
-
-    def abandon(self) -> None:
-        """Nobody wants the result any more."""
-        _abandon(self.response)
-
-    async def arrival(self, waiters: ThreadPoolExecutor) -> None:
-        """Return when the result is there, or has failed. Not fetched: it may lie on another machine."""
-        reference = await self.response._to_object_ref()
-        timeout_s = max(0.0, self._deadline_s - time.time())
-        await asyncio.get_running_loop().run_in_executor(
-            waiters, lambda: ray.wait([reference], timeout=timeout_s, fetch_local=False)
-        )
-
-
-class Call(Generic[T]):
-    """One method of one deployment."""
-
-    def __init__(self, handle: Handle, method: str, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
-        self._handle = handle.options(method_name=method, _by_reference=True)
-        self._stage = handle.deployment_name
-
-    def __call__(self, ctx: RequestContext, *args: object, affinity: str = "") -> Pending[T]:
-        """Call it; arguments that are on their way travel by reference.
-
-        Calls of the same affinity meet at one replica, where the deployment's router is AffinityRouter.
-        Work in the background has until its own deadline: it gives way to live requests, for how long
-        nobody knows.
-        """
-        deadline_s = ctx.deadline_s
-        if not in_background(ctx):
-            deadline_s = min(deadline_s, time.time() + self._timeout_s)
-        try:
-            handle = self._handle.options(session_id=affinity) if affinity else self._handle
-            response = handle.remote(replace(ctx, deadline_s=deadline_s), *map(_reference, args))
-        except Exception as error:
-            raise translate(error, self._stage) from None
-        return Pending(cast("DeploymentResponse[T]", response), self._stage, deadline_s)
 
 
 class IndexCalls:
@@ -188,7 +104,7 @@ class AudioCalls:
 
     def abandon(self, *results: Deferred[object]) -> None:
         for result in results:
-            if isinstance(result, Pending):
+            if isinstance(result, Pending | Picture):
                 result.abandon()
 
 
@@ -219,24 +135,25 @@ class Graph(AudioCalls):
 
     def __init__(self, handles: Handles, args: AppArgs, once: EncodeOnce) -> None:
         super().__init__(handles.audio_encoder, args)
-        self._load = Call[Media](handles.media_loader, "load", args.loader.timeout_s)
+        self._load = Call[Media](handles.media_loader, "load", args.loader.timeout_s, bulky=True)
+        self._load_small = Call[Media | None](handles.media_loader, "load_small", args.loader.timeout_s)
         self._encode_text = Call[TextEmbeddings](handles.text_encoder, "encode", args.text.timeout_s)
         self._encode_image = Call[ImageFeatures](handles.image_encoder, "encode", args.image.timeout_s)
-        self._watch = Call[VideoFeatures](handles.video_encoder, "watch", args.video.timeout_s)
+        self._watch = Call[VideoFeatures](handles.video_encoder, "watch", args.video.timeout_s, bulky=True)
         self._read_document = Call[DocumentFeatures](
-            handles.document_encoder, "read", args.document.timeout_s
+            handles.document_encoder, "read", args.document.timeout_s, bulky=True
         )
         self._read = Call[ImageText](handles.reader, "read", args.reader.timeout_s)
         self._index = IndexCalls(handles.retriever, args.retriever.timeout_s)
         self._see = None
         if handles.vision_tower is not None and args.vision is not None:
-            self._see = Call[GeneratorEmbedding](handles.vision_tower, "see", args.vision.timeout_s)
+            self._see = Call[GeneratorEmbedding](
+                handles.vision_tower, "see", args.vision.timeout_s, bulky=args.vision.source == "tower"
+            )
         self._generate_timeout_s = args.generator.timeout_s
         self._generator = None
         if handles.generator is not None:
-            self._generator = handles.generator.options(
-                method_name="generate", stream=True, _by_reference=True
-            )
+            self._generator = handles.generator.options(method_name="generate", stream=True)
         self._handles = handles.all()
         self._monitor = StateMonitor([handle.deployment_name for handle in self._handles])
         self._waiters = ThreadPoolExecutor(WAITERS, thread_name_prefix="arrival")
@@ -254,17 +171,22 @@ class Graph(AudioCalls):
     def load(
         self, ctx: RequestContext, source: MediaSource, key: FeatureKey | None = None
     ) -> Deferred[Media]:
-        return self._load(ctx, source, key, affinity=_affinity(key))
+        def load() -> Pending[Media]:
+            return self._load(ctx, source, key, affinity=_affinity(key))
+
+        if key is None or not may_be_small(source) or not reaches_replicas():
+            return load()
+        return Picture(self._load_small(ctx, source, key, affinity=_affinity(key)), load)
 
     def encode_image(
         self, ctx: RequestContext, image: Deferred[Media], key: FeatureKey | None = None
     ) -> Deferred[ImageFeatures]:
-        return self._encode_image(ctx, image, key, affinity=_affinity(key))
+        return hand_on(image, lambda given: self._encode_image(ctx, given, key, affinity=_affinity(key)))
 
     def read(
         self, ctx: RequestContext, image: Deferred[Media], key: FeatureKey | None = None
     ) -> Deferred[ImageText]:
-        return self._read(ctx, image, key, affinity=_affinity(key))
+        return hand_on(image, lambda given: self._read(ctx, given, key, affinity=_affinity(key)))
 
     def watch(
         self, ctx: RequestContext, video: Deferred[Media], hints: SpeechHints, key: FeatureKey | None = None
@@ -306,6 +228,9 @@ class Graph(AudioCalls):
         return self._index.indexed_files(ctx)
 
     async def arrival(self, result: Deferred[object]) -> None:
+        if isinstance(result, Picture):
+            with contextlib.suppress(Exception):  # whoever wants the result gets the error
+                result = await result.arrived()
         if isinstance(result, Pending) and in_replica():
             await result.arrival(self._waiters)
         else:
@@ -328,7 +253,10 @@ class Graph(AudioCalls):
     ) -> Deferred[GeneratorEmbedding]:
         if self._see is None:
             raise StageUnavailable("This server has no vision tower.")
-        return self._see(ctx, seen, tuple(moments_s), key, affinity=_affinity(key))
+        see, moments = self._see, tuple(moments_s)
+        if isinstance(seen, Picture):
+            return hand_on(seen, lambda given: see(ctx, given, moments, key, affinity=_affinity(key)))
+        return see(ctx, seen, moments, key, affinity=_affinity(key))
 
     async def generate(
         self,
@@ -343,11 +271,13 @@ class Graph(AudioCalls):
         name = generator.deployment_name
         if is_down(generator):
             raise StageUnavailable.restarting(name)
+        given = [visual.now() if isinstance(visual, Picture) else visual for visual in visuals]
+        by_value = reaches_replicas() and are_small([request, *given])
         try:
-            generator = generator.options(session_id=affinity) if affinity else generator
+            generator = generator.options(session_id=affinity, _by_reference=not by_value)
             steps = cast(
                 "DeploymentResponseGenerator[GenerationStep]",
-                generator.remote(ctx, request, *map(_reference, visuals)),
+                generator.remote(ctx, request, *map(passed_on, given)),
             )
         except Exception as error:
             raise translate(error, name) from None
@@ -372,7 +302,7 @@ class Graph(AudioCalls):
         finally:
             self._generating -= 1
             # Does nothing once the stream has ended; before, it aborts the request in the engine.
-            _abandon(steps)
+            abandon(steps)
 
     async def _first_step(
         self, steps: DeploymentResponseGenerator[GenerationStep], generator: Handle
@@ -418,143 +348,10 @@ async def _replica_metrics(handle: Handle) -> dict[str, str]:
         return {}
 
 
-def is_down(handle: Handle) -> bool:
-    """Whether a deployment has no running replica, by what Serve's controller has last told this process of
-    its own accord: asking it takes 50 ms. While it has told nothing, calls are tried."""
-    router = getattr(handle._router, "_asyncio_router", None)  # in local testing mode there is none
-    if not isinstance(router, AsyncioRouter) or not router.running_replicas_populated():
-        return False
-    return router.request_router is not None and not router.request_router.curr_replicas
-
-
-class StateMonitor:
-    """Whether deployments have running replicas, asked of Serve's controller once a second at most."""
-
-    MAX_AGE_S = 1.0
-    WAIT_S = 1.0
-    """How long a caller waits for the controller, before the last answer has to do."""
-    STALE_S = 15.0
-    """An answer that is older says nothing any more."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self._names = names
-        self._states: Mapping[str, StageState] = {}
-        self._as_of_s = float("-inf")
-        self._refresh: asyncio.Future[Mapping[str, StageState]] | None = None
-
-    async def states(self) -> Mapping[str, StageState]:
-        """State of every deployment by name; all unavailable when the controller has long been silent."""
-        await self._update()
-        if time.monotonic() - self._as_of_s > self.STALE_S:
-            return dict.fromkeys(self._names, StageState.UNAVAILABLE)
-        return self._states
-
-    async def _update(self) -> None:
-        """One question at a time, shared by all callers."""
-        if time.monotonic() - self._as_of_s <= self.MAX_AGE_S:
-            return
-        if self._refresh is None:
-            self._refresh = asyncio.ensure_future(asyncio.to_thread(self._ask))
-            self._refresh.add_done_callback(self._store)
-        await asyncio.wait([self._refresh], timeout=self.WAIT_S)
-
-    def _store(self, refresh: asyncio.Future[Mapping[str, StageState]]) -> None:
-        self._refresh = None
-        if refresh.cancelled():
-            return
-        if (error := refresh.exception()) is not None:
-            logger.warning("Serve's controller did not say how the deployments are: %s", type(error).__name__)
-            return
-        self._states, self._as_of_s = refresh.result(), time.monotonic()
-
-    def _ask(self) -> Mapping[str, StageState]:
-        if not in_replica():
-            # Local testing mode: replicas are threads of this process.
-            return dict.fromkeys(self._names, StageState.READY)
-        client = _get_global_client()
-        if client is None:
-            raise serve_exceptions.RayServeException("There is no controller.")
-        # As `serve.status()` does, which then builds the configuration of every deployment again from the
-        # answer: 50 ms of this process.
-        details = cast("_Details", client.get_serve_details())
-        app_name = serve.get_replica_context().app_name
-        deployments = details["applications"][app_name]["deployments"]
-        return {name: _state(deployments[name]) for name in self._names}
-
-
-class _Replica(TypedDict):
-    state: str
-
-
-class _Deployment(TypedDict):
-    status: str
-    replicas: list[_Replica]
-
-
-class _Application(TypedDict):
-    deployments: dict[str, _Deployment]
-
-
-class _Details(TypedDict):
-    """The part of Serve's `ServeInstanceDetails` that is looked at."""
-
-    applications: dict[str, _Application]
-
-
-def _state(deployment: _Deployment) -> StageState:
-    if any(replica["state"] == "RUNNING" for replica in deployment["replicas"]):
-        return StageState.READY
-    if deployment["status"] in ("DEPLOY_FAILED", "UNHEALTHY"):
-        return StageState.UNAVAILABLE
-    return StageState.STARTING
-
-
-def translate(error: BaseException, stage: str) -> BaseException:
-    """Our error for what Ray raised; anything unknown stays as it is and becomes a 500 at the Gateway.
-
-    Our own errors are copied: the original is chained to Ray's and that to it, a cycle that would keep the
-    media of a failed request in the object store until the next garbage collection.
-    """
-    cause: BaseException = error
-    while isinstance(cause, ray.exceptions.RayTaskError):
-        cause = cause.cause
-    if isinstance(cause, MultimodalError):
-        return type(cause)(cause.message, param=cause.param, retry_after_s=cause.retry_after_s)
-    if isinstance(cause, serve_exceptions.BackPressureError):
-        return Overloaded(f"{stage} has too much to do. Try again in {RETRY_S} s.", retry_after_s=RETRY_S)
-    if isinstance(cause, ray.exceptions.ObjectLostError) or isinstance(cause.__cause__, _DIED):
-        # The second: Serve's word for an argument whose replica died while it was made.
-        return LostMedia("Decoded media were lost. Try again.", retry_after_s=1)
-    if isinstance(cause, (*_DIED, *_EXHAUSTED, serve_exceptions.DeploymentUnavailableError)):
-        return StageUnavailable.restarting(stage)
-    return error
-
-
-_DIED = (ray.exceptions.RayActorError, ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError)
-
-_EXHAUSTED = (
-    ray.exceptions.OutOfMemoryError,
-    ray.exceptions.ObjectStoreFullError,
-    ray.exceptions.OutOfDiskError,
-)
-
-
-def _abandon(response: DeploymentResponse[T] | DeploymentResponseGenerator[T]) -> None:
-    """Cancel a call that may also have ended, or never have begun: then it raises why, which is known."""
-    with contextlib.suppress(Exception):
-        response.cancel()  # type: ignore[no-untyped-call]
+def _affinity(key: FeatureKey | None) -> str:
+    return key.affinity if key else ""
 
 
 async def _settled(result: Deferred[object]) -> None:
     with contextlib.suppress(Exception):  # whoever wants the result gets the error
         await result
-
-
-def _reference(argument: object) -> object:
-    if isinstance(argument, Ready):
-        return argument.value
-    return argument.response if isinstance(argument, Pending) else argument
-
-
-def _affinity(key: FeatureKey | None) -> str:
-    return key.affinity if key else ""

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from prometheus_client import Counter, Histogram
 
-from deployments.graph import Graph, Handle, Handles
+from deployments.calls import Handle
+from deployments.graph import Graph, Handles
 from deployments.replica import ReportsMetrics
 from multimodal.config import AppArgs
 from multimodal.encode_once import EncodeOnce

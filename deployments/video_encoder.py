@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from deployments.graph import AudioCalls, Call, Handle
+from deployments.calls import Call, Handle
+from deployments.graph import AudioCalls
 from deployments.lanes import Few, in_background
 from deployments.replica import ReportsMetrics, count_batch, refuse_if_late
 from deployments.sharing import Shared

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from multimodal.errors import ConfigError
+from multimodal.serving.checks import free_port
 from multimodal.serving.launcher import ORPHAN_GRACE_S, READY_TIMEOUT_S, STOP_GRACE_S, Plan
 
 _POLL_S = 0.2
@@ -86,13 +86,6 @@ def running_server(
             yield _wait(process, ready, output, ready_timeout_s)
         finally:
             _end(process)
-
-
-def free_port() -> int:
-    """A port on loopback that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait(process: subprocess.Popen[bytes], ready: Path, output: Path, timeout_s: float) -> RunningServer:

@@ -7,7 +7,6 @@ import ipaddress
 import os
 import socket
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 from multimodal.config import AppArgs
@@ -37,15 +36,10 @@ def check_python(version: tuple[int, int] = sys.version_info[:2]) -> None:
         raise ConfigError(f"CPython {wanted} is needed and this is {found}: install with that version.")
 
 
-def check_exposure(host: str, args: AppArgs | None, env: Mapping[str, str]) -> None:
+def check_exposure(host: str, args: AppArgs | None) -> None:
     """Without keys nobody but this machine may connect."""
     if args is not None and args.api.keys:
         return
-    if env.get("RAY_SERVE_ENABLE_HA_PROXY", "0").lower() in ("1", "true"):
-        raise ConfigError(
-            "HAProxy listens on every interface and no API keys are configured: "
-            "add some under `args: api: keys:`, or unset RAY_SERVE_ENABLE_HA_PROXY."
-        )
     if not is_loopback(host):
         raise ConfigError(
             f"Listening on {host} would let anybody use the server, because no API keys are configured: "
@@ -80,6 +74,13 @@ def choose_dashboard_port(wanted: int) -> int:
         f"Ports {wanted} to {last} are all taken: choose another for the Ray dashboard with "
         "MULTIMODAL_DASHBOARD_PORT."
     )
+
+
+def free_port() -> int:
+    """A port on loopback that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def check_memory(args: AppArgs | None) -> None:

@@ -22,7 +22,7 @@ import httpx
 
 from multimodal import serve_config
 from multimodal.serve_config import ServeConfig
-from multimodal.serving import checks, processes
+from multimodal.serving import checks, processes, ray_environment
 from multimodal.serving.ray_dashboard import Progress, RayDashboard
 from multimodal.serving.run_folder import RunFolder
 from multimodal.serving.stop_signals import StopSignals
@@ -38,6 +38,14 @@ STOP_GRACE_S = 30.0
 
 ORPHAN_GRACE_S = 5.0
 """For processes that outlive `serve run`, between SIGTERM and SIGKILL."""
+
+_HAPROXY_FILES = {
+    "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": "haproxy.cfg",
+    "RAY_SERVE_HAPROXY_SOCKET_PATH": "admin.sock",
+    "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": "",
+    "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": "server-state",
+}
+"""Serve's default is one folder for all servers of the machine."""
 
 _POLL_S = 0.25
 _HTTP_TIMEOUT_S = 2.0
@@ -96,12 +104,12 @@ def prepare(
     """Read the configuration and check that it can be served here. Raises ConfigError."""
     checks.check_python()
     config = serve_config.read(config_path).at(host, port)
-    checks.check_exposure(config.host, config.args, env)
+    checks.check_exposure(config.host, config.args)
     checks.check_models(config.args, home, f"multimodal models pull --config {config_path}")
     checks.check_port(config.host, config.port)
     checks.check_memory(config.args)
-    free_port = checks.choose_dashboard_port(dashboard_port)
-    return Plan(config=config, home=home, dashboard_port=free_port, env=env)
+    free = checks.choose_dashboard_port(dashboard_port)
+    return Plan(config=config, home=home, dashboard_port=free, env=env)
 
 
 def serve(
@@ -201,24 +209,25 @@ class Server:
 
 def child_environment(plan: Plan, scratch: Path) -> dict[str, str]:
     """The environment of `serve run` and of everything below it."""
-    kept = {name: value for name, value in plan.env.items() if name != "RAY_ADDRESS"}
-    return kept | {
+    env = {name: value for name, value in plan.env.items() if name != "RAY_ADDRESS"}
+    env |= {
         "MULTIMODAL_HOME": str(plan.home),
         "PATH": os.pathsep.join((str(Path(sys.executable).parent), plan.env.get("PATH", os.defpath))),
         "PYTHONUNBUFFERED": "1",
         "RAY_TMPDIR": str(scratch),
         "RAY_AUTH_MODE": "token",
         "RAY_COLOR_PREFIX": "0",
-        # Ray takes log lines that differ in numbers only for repetitions, and drops them.
-        "RAY_DEDUP_LOGS": "0",
         # Ray's way of saying "one machine": every process of it then listens on 127.0.0.1 only.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         # The same for vLLM and for PyTorch's collectives.
         "VLLM_HOST_IP": "127.0.0.1",
         "GLOO_SOCKET_IFNAME": "lo",
-        # Without it Serve's proxy answers in plain text where no Gateway can.
-        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.proxy.layers",
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(checks.free_port()),
     }
+    for name, file in _HAPROXY_FILES.items():
+        env[name] = str(scratch / "haproxy" / file)
+    ray_environment.defaults(env)
+    return env
 
 
 def _until_ready(server: Server, stop: StopSignals, view: View) -> str | None:

@@ -15,7 +15,8 @@ from ray.serve._private.request_router.request_router import RequestRouter
 from ray.serve._private.router import AsyncioRouter
 from ray.serve.handle import DeploymentResponse
 
-from deployments.graph import Handle, Pending, StateMonitor, is_down, translate
+from deployments.calls import Handle, Pending, translate
+from deployments.states import StateMonitor, is_down
 from multimodal.errors import DeadlineExceeded, InvalidMedia, LostMedia, Overloaded, StageUnavailable
 from multimodal.types import StageState
 

@@ -1,0 +1,47 @@
+"""What Ray and Ray Serve read from the environment, for every way to start them.
+
+`make install` has every process of the virtual environment begin with `apply`, so that a plain `serve run` is as
+closed and as fast as `make run`. Whatever the environment says already is left as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import MutableMapping
+from pathlib import Path
+
+PROXY = "multimodal-haproxy"
+
+DEFAULTS = {
+    # Ray's way of saying "one machine": every process of it then listens on 127.0.0.1 only. Clusters set 1.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    # Ray takes log lines that differ in numbers only for repetitions, and drops them.
+    "RAY_DEDUP_LOGS": "0",
+    # Without it Serve answers in plain text where Gateway cannot.
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.proxy.layers",
+    # HAProxy gives requests to Gateway itself; Serve's own proxy is a process more, in Python.
+    "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+    "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+    "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": "65536",
+    "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "7200",
+    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
+    # Calls by value are small (deployments/calls.py); what comes of them is at most this.
+    "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(64 * 1024 * 1024),
+    # One event loop in each replica: no call changes threads.
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+}
+
+
+def defaults(env: MutableMapping[str, str]) -> None:
+    """Add what `env` does not say."""
+    for name, value in DEFAULTS.items():
+        env.setdefault(name, value)
+    env.setdefault("RAY_SERVE_HAPROXY_BINARY_PATH", str(Path(sys.prefix) / "bin" / PROXY))
+
+
+def apply() -> None:
+    """Add what the environment of this process does not say."""
+    defaults(os.environ)
