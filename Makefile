@@ -17,10 +17,10 @@ STAMP := $(VENV)/.installed-$(EXTRA)-$(shell cat $(LOCK) pyproject.toml Makefile
 $(if $(filter cpu gpu,$(EXTRA)),,$(error EXTRA is cpu or gpu))
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test install models lint format unit lock clean test-packages
+.PHONY: help run test install models lint format unit bench bench-full lock clean test-packages
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 	@echo '  Variables: EXTRA=cpu|gpu  CONFIG=$(CONFIG)  PYTHON=$(PYTHON)  TORCH_INDEX=$(TORCH_INDEX)'
 	@echo '  Environment of the server: MULTIMODAL_HOME, MULTIMODAL_STATE, MULTIMODAL_HOST, MULTIMODAL_PORT, MULTIMODAL_DASHBOARD_PORT'
 
@@ -46,6 +46,12 @@ format: install ## Fix style
 
 unit: install ## Run the fast tests
 	$(BIN)/pytest tests/unit
+
+bench: install test-packages models ## Run the benchmarks for a moment each, ten minutes
+	$(BIN)/python -m benchmarks.suite quick
+
+bench-full: install test-packages models ## Run all benchmarks, hours; what is done is not done again
+	$(BIN)/python -m benchmarks.suite full
 
 clean: ## Delete .venv and caches; models stay in MULTIMODAL_HOME
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, cast
 
 import psutil
+import uvloop
 
 from benchmarks import processes
 from benchmarks.load import Answer, Streams, run_turn
@@ -30,13 +31,13 @@ if TYPE_CHECKING:
 from multimodal.generation.sampling import sampling_params
 
 BUSY_WHEN_IDLE_CORES = 0.05
-"""An engine that uses more than this while it waits is stopped during the server's turns."""
+"""A side that uses more than this while it waits is stopped during the turns of others."""
 
 _END_S = 30.0
 
 
 class BareEngine:
-    """The engine's process, driven from here. Entering it boots the engine: tens of seconds."""
+    """The engine's process, driven from here. Entering it only starts it: call `wait`."""
 
     def __init__(
         self, model: Path, args: GeneratorArgs, *, max_tokens: int, niceness: int, log: Path
@@ -48,31 +49,20 @@ class BareEngine:
         )
         self._theirs = theirs
         self._log = log
-        self._pauses = False
-        self.idle_cores = 0.0
-        """What it uses while it waits."""
 
     def __enter__(self) -> BareEngine:
         self._process.start()
         self._theirs.close()
-        try:
-            self._receive()
-            self.idle_cores = processes.idle_cores(self.processes())
-        except BaseException:
-            self._end()
-            raise
-        self._pauses = self.idle_cores > BUSY_WHEN_IDLE_CORES
         return self
+
+    def wait(self) -> None:
+        """Return when it is booted: tens of seconds. Raises RuntimeError when it does not become that."""
+        self._receive()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._end()
-
-    @property
-    def pauses(self) -> bool:
-        """Whether it is stopped (SIGSTOP) while the other side runs."""
-        return self._pauses
 
     def processes(self) -> list[psutil.Process]:
         """The process and those that vLLM started; empty once it has ended."""
@@ -85,18 +75,6 @@ class BareEngine:
         self._connection.send(streams)
         return cast("list[Answer]", self._receive())
 
-    def pause(self) -> None:
-        """Called before the other side's turn."""
-        if self._pauses:
-            for process in self.processes():
-                process.suspend()
-
-    def resume(self) -> None:
-        """Called after it."""
-        if self._pauses:
-            for process in self.processes():
-                process.resume()
-
     def _receive(self) -> object:
         try:
             return self._connection.recv()
@@ -104,7 +82,6 @@ class BareEngine:
             raise RuntimeError(f"The bare engine ended. Its output is in {self._log}.") from None
 
     def _end(self) -> None:
-        self.resume()
         self._connection.close()
         self._process.join(_END_S)
         if self._process.is_alive():
@@ -124,7 +101,8 @@ def _main(
     os.nice(max(0, niceness - os.nice(0)))
     # As `multimodal serve` does: nothing listens on other interfaces than loopback.
     os.environ.update(VLLM_HOST_IP="127.0.0.1", GLOO_SOCKET_IFNAME="lo")
-    asyncio.run(_serve(connection, model, args, max_tokens))
+    # The loop that vLLM's own server runs on.
+    uvloop.run(_serve(connection, model, args, max_tokens))
 
 
 async def _serve(connection: Connection, model: Path, args: GeneratorArgs, max_tokens: int) -> None:

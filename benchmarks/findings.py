@@ -1,11 +1,14 @@
-"""What was found: ratios with their intervals, and whether they are what the design asks for."""
+"""What was found: ratios with their intervals, and whether they are what the design asks for.
+
+What plots are made of stands in `plot_data`; its names can be imported from here, too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 
 from rich.console import Console
 from rich.table import Table
@@ -20,12 +23,34 @@ from benchmarks.common import (
     write_results,
 )
 from benchmarks.compare import BUSY_CORES
+from benchmarks.plot_data import Parts, Samples, Series, thinned
+
+__all__ = [
+    "MIN_PAIRS",
+    "QUICK_PAIRS",
+    "Check",
+    "Finding",
+    "Parts",
+    "Samples",
+    "Series",
+    "Target",
+    "check",
+    "console",
+    "in_order",
+    "medians",
+    "percentiles",
+    "publish",
+    "sums",
+    "thinned",
+]
 
 T = TypeVar("T")
 
 MIN_PAIRS = 7
 """Fewer are no measurement."""
 QUICK_PAIRS = 1
+
+VERDICTS = {True: "met", False: "missed", None: ""}
 
 console = Console()
 
@@ -36,13 +61,30 @@ class Target:
 
     at_least: float = 0.0
     at_most: float = float("inf")
+    at_most_more: float = float("inf")
+    """Of the first number than of the second, in their unit: for "2 ms more at most"."""
+    aim: float | None = None
+    """What would be better still. Alone it decides nothing."""
 
     def is_met(self, ratio: Ratio) -> bool:
         """By the ratio itself; its interval says how sure that is."""
-        return self.at_least <= ratio.value <= self.at_most
+        return self.takes(ratio.value)
+
+    def takes(self, value: float) -> bool:
+        """Whether the value is within both bounds."""
+        return self.at_least <= value <= self.at_most
 
     def __str__(self) -> str:
-        return f">= {self.at_least:g}" if self.at_least else f"<= {self.at_most:g}"
+        bounds = [f">= {self.at_least:g}"] if self.at_least else []
+        bounds += [f"<= {self.at_most:g}"] if self.at_most < float("inf") else []
+        bounds += [f"<= {self.at_most_more:g} more"] if self.at_most_more < float("inf") else []
+        aim = [f"aim {self.aim:g}"] if self.aim is not None else []
+        return ", ".join(bounds + aim)
+
+    @property
+    def decides(self) -> bool:
+        """Whether it has a bound."""
+        return self.at_least > 0.0 or min(self.at_most, self.at_most_more) < float("inf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +100,33 @@ class Finding:
     unit: str
     target: Target | None = None
 
+    @property
+    def met(self) -> bool | None:
+        """Whether the target is met; None without one, or with an aim alone."""
+        if self.target is None or not self.target.decides:
+            return None
+        return self.target.is_met(self.ratio) and self.first - self.second <= self.target.at_most_more
+
     def as_json(self) -> dict[str, object]:
         """For the results file."""
-        target = {"target": str(self.target), "met": self.target.is_met(self.ratio)} if self.target else {}
+        target = {"target": str(self.target), "met": self.met} if self.target else {}
         numbers = {"ratio": asdict(self.ratio), "first": self.first, "second": self.second}
         return {"name": self.name, "sides": self.sides, **numbers, "unit": self.unit, **target}
+
+
+class Check(TypedDict):
+    """One number that is no ratio, and whether it is what it has to be."""
+
+    name: str
+    value: float
+    unit: str
+    target: str
+    met: bool
+
+
+def check(name: str, value: float, target: Target, unit: str = "") -> Check:
+    """Such as the lowest cosine that an encoder keeps."""
+    return Check(name=name, value=value, unit=unit, target=str(target), met=target.takes(value))
 
 
 def medians(
@@ -126,7 +190,7 @@ def publish(
     for heading in ("ratio [95 %]", "target", "first", "second"):
         table.add_column(heading, justify="right", no_wrap=True)
     for one in findings:
-        target = f"{one.target}\n{'met' if one.target.is_met(one.ratio) else 'missed'}" if one.target else ""
+        target = f"{one.target}\n{VERDICTS[one.met]}" if one.target else ""
         numbers = (f"{value:.4g} {one.unit}" for value in (one.first, one.second))
         table.add_row(f"{one.name}\n{one.sides}", str(one.ratio), target, *numbers)
     console.print(table)

@@ -9,24 +9,21 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, ParamSpec, TypedDict, TypeVar, cast
+from typing import Annotated, ParamSpec, TypedDict, TypeVar
 
 import numpy as np
 import PIL.Image
 import psutil
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks import memory, open_clip_way, processes
-from benchmarks.common import Ratio, median, ratio_of_medians, run, write_results
-from benchmarks.compare import BUSY_CORES
+from benchmarks import limits, open_clip_way, processes
+from benchmarks.common import median, run
+from benchmarks.findings import MIN_PAIRS, QUICK_PAIRS, Finding, Target, check, console, medians, publish
+from benchmarks.image_memory import Held, hold_open_clip, hold_ours, show_memory
+from benchmarks.limits import Limits
 from multimodal.config import ImageArgs, home
 from multimodal.models.refs import resolve
 from multimodal.types import Image
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 SIDES_PX = (128, 640, 2048)
 """Longer sides of the pictures: an icon, a frame of a video, and the largest that MediaLoader hands on."""
@@ -34,7 +31,10 @@ SIDES_PX = (128, 640, 2048)
 SAME_COSINE = 0.999
 """Vectors of both sides agree at least so well, or they did not do the same work."""
 
-console = Console()
+FASTER = Target(at_least=3)
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,40 +45,37 @@ class Options:
     batch_items: int
     threads: int
     seconds: float
-    """For each size of pictures."""
+    """For each size of pictures, at least."""
+    pairs: int = QUICK_PAIRS
+    """For each size of pictures, at least."""
+    quick: bool = False
 
 
 class Turns(TypedDict):
-    """Pictures per second and core, item i of each list measured next to each other on the same pictures."""
+    """All turns of one side, item i next to those of the others, on the same pictures."""
 
-    vectors: list[float]
-    """Our vectors, a batch at a time."""
-    encode: list[float]
-    """All that a replica does for a batch: vectors and the names of colours, which open_clip has not."""
-    open_clip: list[float]
-    """Its preprocessing and its tower, float32, one picture at a time."""
+    seconds: list[float]
+    cpu_s: list[float]
 
 
 class Speed(TypedDict):
     """All turns with pictures of one size."""
 
     side_px: int
-    ratios: dict[str, dict[str, float]]
-    """Ours / open_clip with its confidence interval."""
-    pictures_per_s_per_core: dict[str, float]
-    """Medians over turns."""
     smallest_cosine: float
     other_cores: float
     """Kept busy by other programs, on average."""
-    turns: Turns
+    turns: dict[str, Turns]
+    """By side: `vectors`, `encode` and `open_clip`."""
 
 
-class Held(TypedDict):
-    """A process that holds a model and has used it."""
+class Measured(TypedDict):
+    """What the process that holds both sides found."""
 
-    imported_bytes: int
-    """RSS when its libraries were imported."""
-    process: dict[str, object]
+    speeds: list[Speed]
+    limits: Limits
+    flops: int
+    """Of the tower, for one picture."""
 
 
 def pictures(side_px: int, count: int) -> list[Image]:
@@ -93,19 +90,27 @@ def pictures(side_px: int, count: int) -> list[Image]:
     return found
 
 
-def measure_all(options: Options) -> list[Speed]:
+def measure_all(options: Options) -> Measured:
     """All sizes, one after the other."""
-    return [measure(options, side_px) for side_px in SIDES_PX]
+    import torch
+
+    from multimodal.encoders.checkpoint import load_vision_tower, read_checkpoint
+
+    torch.set_num_threads(options.threads)
+    checkpoint = read_checkpoint(options.folder)
+    tower, (image,) = load_vision_tower(checkpoint), pictures(SIDES_PX[0], 1)
+    return Measured(
+        speeds=[measure(options, side_px) for side_px in SIDES_PX],
+        limits=limits.measure(quick=options.quick),
+        flops=limits.flops(lambda: open_clip_way.encode_one_by_one(tower, checkpoint, [image])),
+    )
 
 
 def measure(options: Options, side_px: int) -> Speed:
     """Turns of ours and of open_clip on the same pictures. RuntimeError where the vectors differ."""
-    import torch
-
     from multimodal.encoders.checkpoint import load_vision_tower, read_checkpoint
     from multimodal.encoders.image import OpenClipImageEncoder
 
-    torch.set_num_threads(options.threads)
     encoder, checkpoint = OpenClipImageEncoder(options.folder), read_checkpoint(options.folder)
     tower, images = load_vision_tower(checkpoint), pictures(side_px, options.batch_items)
     ours, theirs = encoder.vectors(images), open_clip_way.encode_one_by_one(tower, checkpoint, images)
@@ -118,89 +123,62 @@ def measure(options: Options, side_px: int) -> Speed:
         "open_clip": lambda: open_clip_way.encode_one_by_one(tower, checkpoint, images),
     }
     everything, own = processes.CpuMeter(None), processes.CpuMeter([psutil.Process()])
-    turns = take_turns(sides, options.seconds)
+    turns = take_turns(sides, options.seconds, options.pairs)
     other_cores = max(0.0, everything.cores() - own.cores())
-    pictures_a_core = options.batch_items / options.threads
-    speeds = {name: [pictures_a_core / one_s for one_s in times_s] for name, times_s in turns.items()}
-    return summarise(side_px, cast("Turns", speeds), cosine, other_cores)
+    return Speed(side_px=side_px, smallest_cosine=cosine, other_cores=other_cores, turns=turns)
 
 
-def take_turns(sides: dict[str, Callable[[], object]], seconds: float) -> dict[str, list[float]]:
-    """Seconds of each turn. One of each side, then the same in reverse, until the time is over."""
+def take_turns(sides: dict[str, Callable[[], object]], seconds: float, pairs: int) -> dict[str, Turns]:
+    """One turn of each side, then the same in reverse: at least so many, and until the time is over."""
     order = list(sides)
     for name in order:
         sides[name]()
-    turns: dict[str, list[float]] = {name: [] for name in sides}
+    turns = {name: Turns(seconds=[], cpu_s=[]) for name in sides}
     end_s = time.perf_counter() + seconds
-    while not turns[order[0]] or time.perf_counter() < end_s:
+    while len(turns[order[0]]["seconds"]) < pairs or time.perf_counter() < end_s:
         for name in order:
-            started_s = time.perf_counter()
+            started_s, cpu_s = time.perf_counter(), time.process_time()
             sides[name]()
-            turns[name].append(time.perf_counter() - started_s)
+            turns[name]["seconds"].append(time.perf_counter() - started_s)
+            turns[name]["cpu_s"].append(time.process_time() - cpu_s)
         order.reverse()
     return turns
 
 
-def summarise(side_px: int, turns: Turns, cosine: float, other_cores: float) -> Speed:
-    """Ratios of medians first, absolute medians second."""
-    ours = {"vectors": turns["vectors"], "encode": turns["encode"]}
-    theirs = turns["open_clip"]
-    return Speed(
-        side_px=side_px,
-        ratios={name: asdict(ratio_of_medians(speeds, theirs)) for name, speeds in ours.items()},
-        pictures_per_s_per_core={
-            name: median(speeds) for name, speeds in {**ours, "open_clip": theirs}.items()
-        },
-        smallest_cosine=cosine,
-        other_cores=other_cores,
-        turns=turns,
-    )
+def findings(speeds: Sequence[Speed], batch_items: int) -> list[Finding]:
+    """What a picture costs, and how many are done; `encode` also names colours, which open_clip does not."""
+    found = []
+    for speed in speeds:
+        cpu_ms = {
+            name: [1e3 * one / batch_items for one in turns["cpu_s"]]
+            for name, turns in speed["turns"].items()
+        }
+        per_s = {
+            name: [batch_items / one for one in turns["seconds"]] for name, turns in speed["turns"].items()
+        }
+        size = f"{speed['side_px']} px"
+        for name in ("vectors", "encode"):
+            sides = f"ours, {name} / open_clip"
+            found.append(
+                medians(f"CPU for each picture, {size}", sides, cpu_ms[name], cpu_ms["open_clip"], "ms")
+            )
+        for name, target in (("vectors", FASTER), ("encode", None)):
+            sides = f"ours, {name} / open_clip"
+            found.append(medians(f"pictures, {size}", sides, per_s[name], per_s["open_clip"], "1/s", target))
+    return found
 
 
-def hold_ours(options: Options) -> Held:
-    """Load the encoder, encode a batch, tell the memory of this process."""
-    import torch
-
-    from multimodal.encoders.image import OpenClipImageEncoder
-
-    torch.set_num_threads(options.threads)
-    imported_bytes = _import_open_clip()
-    encoder = OpenClipImageEncoder(options.folder)
-    encoder.encode(pictures(SIDES_PX[0], options.batch_items))
-    return Held(imported_bytes=imported_bytes, process=_own_memory())
-
-
-def hold_open_clip(options: Options) -> Held:
-    """Load open_clip's whole model, encode as many pictures and a text, tell the memory of this process."""
-    import torch
-    from transformers.utils import logging
-
-    from multimodal.encoders.checkpoint import read_checkpoint
-
-    torch.set_num_threads(options.threads)
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    imported_bytes = _import_open_clip()
-    checkpoint = read_checkpoint(options.folder)
-    model = open_clip_way.whole_model(checkpoint)
-    images = pictures(SIDES_PX[0], options.batch_items)
-    open_clip_way.encode_one_by_one(model.get_submodule("visual"), checkpoint, images)
-    with torch.inference_mode():
-        model.get_submodule("text")(torch.ones((1, 8), dtype=torch.long))
-    return Held(imported_bytes=imported_bytes, process=_own_memory())
-
-
-def _import_open_clip() -> int:
-    import open_clip  # type: ignore[import-untyped]  # noqa: F401
-
-    return int(psutil.Process().memory_info().rss)
-
-
-def _own_memory() -> dict[str, object]:
-    found = memory.read(psutil.Process())
-    if found is None:
-        raise RuntimeError("This process cannot read its own memory.")
-    return asdict(found)
+def facts(measured: Measured, batch_items: int) -> dict[str, float]:
+    """How far the physical limit is, of the smallest pictures: resizing larger ones is no product."""
+    turns, found = measured["speeds"][0]["turns"], measured["limits"]
+    work = measured["flops"] * batch_items
+    shares = {
+        f"{name}, of GEMM peak in float32": round(
+            found.share(work, median(turns[name]["seconds"]), "float32"), 3
+        )
+        for name in ("vectors", "open_clip")
+    }
+    return {"one picture, MFLOP": round(measured["flops"] / 1e6, 1), **shares, **found.facts()}
 
 
 def in_child(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -209,47 +187,14 @@ def in_child(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         return pool.submit(function, *args, **kwargs).result()
 
 
-def show_speeds(speeds: Sequence[Speed]) -> None:
-    """Two rows for each size, and what to know before believing them."""
-    table = Table(title="Pictures per second and core", title_justify="left")
-    for heading in ("side px", "", "ours / open_clip [95 %]", "ours", "open_clip"):
-        table.add_column(heading, justify="right")
-    for speed in speeds:
-        medians = speed["pictures_per_s_per_core"]
-        for name, ratio in speed["ratios"].items():
-            numbers = f"{medians[name]:.0f}", f"{medians['open_clip']:.0f}"
-            table.add_row(str(speed["side_px"]), name, str(Ratio(**ratio)), *numbers)
-    console.print(table)
-    console.print(f"Smallest cosine of both sides: {min(one['smallest_cosine'] for one in speeds):.6f}.")
-    if (others := max(one["other_cores"] for one in speeds)) > BUSY_CORES:
-        console.print(f"Other programs used {others:.2f} cores: run it again on an idle machine.")
-
-
-def show_memory(held: dict[str, Held]) -> None:
-    """Resident memory of both processes."""
-    table = Table(title="Memory of a process, RSS", title_justify="left")
-    for heading in ("", "MiB", "of it libraries"):
-        table.add_column(heading, justify="right")
-    for name, one in held.items():
-        total, libraries = rss_bytes(one), one["imported_bytes"]
-        table.add_row(name, f"{total / memory.MIB:.0f}", f"{libraries / memory.MIB:.0f}")
-    console.print(table)
-    ours, theirs = held["encoder"], held["open_clip, both towers"]
-    console.print(f"Ratio: {rss_bytes(ours) / rss_bytes(theirs):.3f}")
-
-
-def rss_bytes(held: Held) -> int:
-    """Resident memory of a process."""
-    return cast("int", held["process"]["rss_bytes"])
-
-
 def main(
     model: Annotated[
         str, typer.Option(help="An open_clip model, as a configuration names it.")
     ] = "embedded:image-tower",
-    seconds: Annotated[float, typer.Option(min=0, help="Of measuring, all sizes together.")] = 30.0,
+    seconds: Annotated[float, typer.Option(min=0, help="Of measuring, all sizes together, at least.")] = 30.0,
     threads: Annotated[int, typer.Option(min=1, help="Cores to use.")] = 1,
     with_memory: Annotated[bool, typer.Option("--memory/--no-memory", help="Measure memory, too.")] = True,
+    quick: Annotated[bool, typer.Option("--quick", help="One pair, no memory: does it run?")] = False,
 ) -> None:
     """Compare the image encoder with open_clip's own fp32 eager path, on the same weights and pictures."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
@@ -257,17 +202,31 @@ def main(
         folder=resolve(model, home()),
         batch_items=ImageArgs().batch_items,
         threads=threads,
-        seconds=seconds / len(SIDES_PX),
+        seconds=0 if quick else seconds / len(SIDES_PX),
+        pairs=QUICK_PAIRS if quick else MIN_PAIRS,
+        quick=quick,
     )
-    speeds = in_child(measure_all, options)
-    show_speeds(speeds)
+    measured = in_child(measure_all, options)
     held: dict[str, Held] = {}
-    if with_memory:
-        held["encoder"] = in_child(hold_ours, options)
-        held["open_clip, both towers"] = in_child(hold_open_clip, options)
+    if with_memory and not quick:
+        given = options.folder, pictures(SIDES_PX[0], options.batch_items), threads
+        held["encoder"] = in_child(hold_ours, *given)
+        held["open_clip, both towers"] = in_child(hold_open_clip, *given)
         show_memory(held)
-    results = {"options": {**asdict(options), "folder": model}, "speeds": speeds, "memory": held}
-    console.print(f"Results: {write_results('image-encoder', results)}")
+    speeds, shown = measured["speeds"], facts(measured, options.batch_items)
+    cosine = min(one["smallest_cosine"] for one in speeds)
+    details: dict[str, object] = {
+        "options": {**asdict(options), "folder": model},
+        "checks": [check("cosine with open_clip's vectors, lowest", cosine, Target(at_least=SAME_COSINE))],
+        "facts": shown,
+        "speeds": speeds,
+        "limits": measured["limits"].as_json(),
+        "memory": held,
+    }
+    console.print(f"Smallest cosine of both sides: {cosine:.6f}.")
+    console.print(shown)
+    others_cores = max(one["other_cores"] for one in speeds)
+    publish("image-encoder", findings(speeds, options.batch_items), details, others_cores)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,7 @@ from rich.console import Console
 from benchmarks.common import median, run, write_results
 from benchmarks.load import Answer, HttpAsker
 from multimodal import serve_config
-from multimodal.serving.background import free_port
-from multimodal.serving.checks import check_port
+from multimodal.serving.checks import check_port, free_port
 from multimodal.serving.launcher import READY_TIMEOUT_S
 
 POLL_S = 0.1

@@ -20,6 +20,14 @@ from ray.serve.request_router import PendingRequest, ReplicaID, RunningReplica
 
 from multimodal.ring import FLOOR, LOAD_FACTOR, LoadBound, Ring
 
+NAMED = "="
+"""Keys of content are hexadecimal."""
+
+
+def of_replica(name: str) -> str:
+    """The key of calls that are for one replica; where it is gone, they go to any."""
+    return NAMED + name
+
 
 class AffinityRouter(PowerOfTwoChoicesRequestRouter):
     """Its `request_router_kwargs` are `load_factor` and `floor`: see `multimodal.ring.LoadBound`."""
@@ -53,9 +61,13 @@ class AffinityRouter(PowerOfTwoChoicesRequestRouter):
     ) -> list[list[RunningReplica]]:
         """Replicas to try, one after the other; of those in an inner list, the least loaded one."""
         others = await super().choose_replicas(candidate_replicas, pending_request)
-        if pending_request is None or not pending_request.metadata.session_id or len(self.curr_replicas) < 2:
+        key = pending_request.metadata.session_id if pending_request else ""
+        if not key or len(self.curr_replicas) < 2:
             return others
-        return [[replica] for replica in self._of_key(pending_request.metadata.session_id)] + others
+        if key.startswith(NAMED):
+            named = self._by_name.get(key.removeprefix(NAMED))
+            return [[self.curr_replicas[named]]] if named in self.curr_replicas else others
+        return [[replica] for replica in self._of_key(key)] + others
 
     def _of_key(self, key: str) -> list[RunningReplica]:
         """Those below the bound, the key's own first."""

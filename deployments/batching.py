@@ -24,7 +24,8 @@ def batched(
     Args:
         work: what is done to a batch.
         size: the largest cost of a batch; no single item may cost more.
-        wait_s: how long the first item of a batch waits for company.
+        wait_s: how long the first item of a batch waits for company. One batch is worked on at a time and
+            the next gathers meanwhile, which makes batches without waiting where there is much to do.
         cost: what a batch costs; by default, the number of its items.
     """
     if not in_replica():

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
-from deployments.replica import ReportsMetrics, refuse_if_late
+from deployments.replica import ReportsMetrics, refuse_if_late, replica_name
+from deployments.token_channel import Address, Batch, Outboxes, Sent
 from multimodal.config import AppArgs
 from multimodal.stages import GeneratorBackend
 from multimodal.types import GenerateRequest, GenerationStep, RequestContext, Visual
@@ -16,15 +17,28 @@ class Generator(ReportsMetrics):
 
     def __init__(self, args: AppArgs, make: Callable[[AppArgs], GeneratorBackend]) -> None:
         self._backend = make(args)
+        self._outboxes = Outboxes()
 
     async def generate(
-        self, ctx: RequestContext, request: GenerateRequest, *visuals: Visual
-    ) -> AsyncGenerator[GenerationStep, None]:
-        """Stream the answer; a cancelled call aborts the request in the engine."""
+        self, ctx: RequestContext, address: Address, request: GenerateRequest, *visuals: Visual
+    ) -> AsyncGenerator[GenerationStep | Sent, None]:
+        """Stream the answer, through the channel where one is open. A cancelled call aborts the request in
+        the engine."""
         refuse_if_late(ctx)
-        async with aclosing(self._backend.generate(ctx, request, visuals)) as steps:
-            async for step in steps:
-                yield step
+        async with (
+            aclosing(self._backend.generate(ctx, request, visuals)) as steps,
+            aclosing(self._outboxes.deliver(address, steps)) as delivered,
+        ):
+            async for item in delivered:
+                yield item
+
+    async def tokens(self, replica: str, gateway: str) -> AsyncGenerator[Batch, None]:
+        """The channel from this replica to one Gateway; ends at once where another one was meant."""
+        if replica != replica_name():
+            return
+        async with aclosing(self._outboxes.channel(gateway)) as batches:
+            async for batch in batches:
+                yield batch
 
     async def check_health(self) -> None:
         """Called by Serve, which replaces the replica when this raises."""

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from dataclasses import dataclass, fields
 from typing import cast
 
@@ -21,6 +22,7 @@ from deployments.calls import Call, Handle, Pending, abandon, are_small, passed_
 from deployments.loopback import reaches_replicas
 from deployments.pictures import Picture, hand_on, may_be_small
 from deployments.states import StateMonitor, is_down
+from deployments.token_channel import Channels, Sent
 from multimodal.config import AppArgs
 from multimodal.encode_once import EncodeOnce
 from multimodal.errors import DeadlineExceeded, StageUnavailable
@@ -152,8 +154,10 @@ class Graph(AudioCalls):
             )
         self._generate_timeout_s = args.generator.timeout_s
         self._generator = None
+        self._channels = None
         if handles.generator is not None:
             self._generator = handles.generator.options(method_name="generate", stream=True)
+            self._channels = Channels(handles.generator, by_reference=not reaches_replicas())
         self._handles = handles.all()
         self._monitor = StateMonitor([handle.deployment_name for handle in self._handles])
         self._waiters = ThreadPoolExecutor(WAITERS, thread_name_prefix="arrival")
@@ -265,57 +269,61 @@ class Graph(AudioCalls):
         visuals: Sequence[Deferred[Visual]],
         affinity: str = "",
     ) -> AsyncGenerator[GenerationStep, None]:
-        generator = self._generator
-        if generator is None:
+        if self._generator is None or self._channels is None:
             raise StageUnavailable("This part of the graph has no generator.")
+        generator = self._generator
         name = generator.deployment_name
         if is_down(generator):
             raise StageUnavailable.restarting(name)
+        # The engine ends at the deadline itself; this is for when it does not answer at all.
+        until_s = min(ctx.deadline_s, time.time() + self._generate_timeout_s) + GRACE_S
         given = [visual.now() if isinstance(visual, Picture) else visual for visual in visuals]
         by_value = reaches_replicas() and are_small([request, *given])
-        try:
-            generator = generator.options(session_id=affinity, _by_reference=not by_value)
-            steps = cast(
-                "DeploymentResponseGenerator[GenerationStep]",
-                generator.remote(ctx, request, *map(passed_on, given)),
-            )
-        except Exception as error:
-            raise translate(error, name) from None
-        deadline_s = min(ctx.deadline_s, time.time() + self._generate_timeout_s)
-        begun = False
         self._generating += 1
+        call = None
         try:
-            while True:
-                # The engine ends at the deadline itself; this is for when it does not answer at all.
-                async with asyncio.timeout(deadline_s + GRACE_S - time.time()) as limit:
-                    step = await (anext(steps, None) if begun else self._first_step(steps, generator))
-                if step is None:
+            with self._channels.inbox() as inbox:
+                handle = generator.options(session_id=affinity, _by_reference=not by_value)
+                call = cast(
+                    "DeploymentResponseGenerator[GenerationStep | Sent]",
+                    handle.remote(ctx, inbox.address, request, *map(passed_on, given)),
+                )
+                first = await self._first_step(call, generator, until_s)
+                if isinstance(first, Sent):
                     return
-                begun = True
-                yield step
+                yield first
+                async with aclosing(inbox.steps(call, until_s)) as steps:
+                    async for step in steps:
+                        yield step
         except TimeoutError as error:
-            if limit.expired():
+            if time.time() >= until_s:
                 raise DeadlineExceeded(f"{name} did not answer in time. Try again later.") from None
             raise translate(error, name) from None
         except Exception as error:
             raise translate(error, name) from None
         finally:
             self._generating -= 1
-            # Does nothing once the stream has ended; before, it aborts the request in the engine.
-            abandon(steps)
+            if call is not None:
+                # Does nothing once the stream has ended; before, it aborts the request in the engine.
+                abandon(call)
 
     async def _first_step(
-        self, steps: DeploymentResponseGenerator[GenerationStep], generator: Handle
-    ) -> GenerationStep | None:
+        self,
+        call: DeploymentResponseGenerator[GenerationStep | Sent],
+        generator: Handle,
+        until_s: float,
+    ) -> GenerationStep | Sent:
         """A call that finds no replica waits for one to start, for minutes. Callers are told before.
 
-        Raises StageUnavailable.
+        Raises StageUnavailable, and TimeoutError.
         """
-        step = asyncio.ensure_future(anext(steps, None))
+        step = asyncio.ensure_future(anext(call))
         try:
             while not (await asyncio.wait([step], timeout=LOOK_AGAIN_S))[0]:
                 if is_down(generator):
                     raise StageUnavailable.restarting(generator.deployment_name)
+                if time.time() >= until_s:
+                    raise TimeoutError
             return step.result()
         finally:
             step.cancel()

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 
-from deployments.pictures import is_small
+from deployments.pictures import LargeOnes, is_small
 from deployments.replica import ReportsMetrics
 from multimodal.cache.flights import Flights
 from multimodal.config import AppArgs
 from multimodal.identity import FeatureKey
 from multimodal.stages import LoaderBackend
 from multimodal.types import Media, MediaSource, RequestContext
-
-KEPT = 8
-"""Large pictures that were asked for by value, and will be by reference at once."""
 
 
 class MediaLoader(ReportsMetrics):
@@ -24,7 +20,7 @@ class MediaLoader(ReportsMetrics):
     def __init__(self, args: AppArgs, make: Callable[[AppArgs], LoaderBackend]) -> None:
         self._backend = make(args)
         self._flights = Flights()
-        self._large: OrderedDict[str, Media] = OrderedDict()
+        self._large = LargeOnes()
         # On the thread of the event loop, which stays: decoders end with the thread that started them.
         self._backend.start()
 
@@ -32,7 +28,7 @@ class MediaLoader(ReportsMetrics):
         """Decode one medium. The result stays in the object store until its request is over."""
         if key is None:
             return await self._backend.load(ctx, source)
-        if (media := self._large.pop(key.digest, None)) is not None:
+        if (media := self._large.take(key)) is not None:
             return media
         return await self._flights.join(ctx, key, partial(self._backend.load, ctx, source))
 
@@ -41,9 +37,7 @@ class MediaLoader(ReportsMetrics):
         media = await self.load(ctx, source, key)
         if is_small(media):
             return media
-        self._large[key.digest] = media
-        while len(self._large) > KEPT:
-            self._large.popitem(last=False)
+        self._large.put(key, media)
         return None
 
     def check_health(self) -> None:

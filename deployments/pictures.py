@@ -7,16 +7,21 @@ value, and where it turns out to be large MediaLoader keeps it until it is asked
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Generator
 from typing import TypeAlias, TypeVar
 
 from deployments.calls import BY_VALUE_BYTES, Pending
+from multimodal.identity import FeatureKey
 from multimodal.types import Image, Media, MediaKind, MediaSource, Ready
 
 T = TypeVar("T")
 
 ENCODED_BYTES = BY_VALUE_BYTES // 4
 """Of a picture that may be small when it is decoded."""
+
+KEPT = 8
+"""Large pictures: each is up to some tens of MB."""
 
 Arrived: TypeAlias = "Ready[Media] | Pending[Media]"
 
@@ -29,6 +34,23 @@ def may_be_small(source: MediaSource) -> bool:
 def is_small(media: Media) -> bool:
     """Whether it goes by value."""
     return isinstance(media, Image) and media.pixels.nbytes <= BY_VALUE_BYTES
+
+
+class LargeOnes:
+    """Those that were asked for by value, and will be by reference at once: the last few."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, Media] = OrderedDict()
+
+    def put(self, key: FeatureKey, media: Media) -> None:
+        """Keep it until it is taken, or others have come."""
+        self._kept[key.digest] = media
+        while len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+
+    def take(self, key: FeatureKey) -> Media | None:
+        """Once."""
+        return self._kept.pop(key.digest, None)
 
 
 class Picture(Awaitable[Media]):

@@ -29,6 +29,14 @@ def is_down(handle: Handle) -> bool:
     return router.request_router is not None and not router.request_router.curr_replicas
 
 
+def running_replicas(handle: Handle) -> frozenset[str]:
+    """Unique ids of the replicas that run, as far as Serve's controller has told this process."""
+    router = getattr(handle._router, "_asyncio_router", None)  # in local testing mode there is none
+    if not isinstance(router, AsyncioRouter) or router.request_router is None:
+        return frozenset()
+    return frozenset(replica.unique_id for replica in router.request_router.curr_replicas)
+
+
 class StateMonitor:
     """Whether deployments have running replicas, asked of Serve's controller once a second at most."""
 

@@ -92,7 +92,7 @@ class TextArgs(Settings):
     model: ModelRef = "embedded:minilm"
     max_tokens: int = Field(256, gt=0, description="longer texts are an error, tokens")
     batch_tokens: int = Field(4096, gt=0, description="padded tokens in one batch")
-    batch_wait_s: float = Field(0.005, ge=0, description="how long a batch waits for company, seconds")
+    batch_wait_s: float = Field(0, ge=0, description="how long a batch waits for company, seconds")
     device: str = "cpu"
     timeout_s: float = Field(60.0, gt=0, description="longest wait for a result, loading included, seconds")
 
@@ -109,7 +109,7 @@ class ImageArgs(Settings):
         ),
     )
     batch_items: int = Field(16, gt=0, description="pictures in one batch")
-    batch_wait_s: float = Field(0.005, ge=0, description="how long a batch waits for company, seconds")
+    batch_wait_s: float = Field(0, ge=0, description="how long a batch waits for company, seconds")
     device: str = "cpu"
     timeout_s: float = Field(60.0, gt=0, description="longest wait for a result, loading included, seconds")
 
@@ -119,7 +119,7 @@ class AudioArgs(Settings):
 
     model: ModelRef = "embedded:whisper-tiny-en"
     batch_windows: int = Field(8, gt=0, description="windows (of 30 s at most) in one batch")
-    batch_wait_s: float = Field(0.005, ge=0, description="how long a batch waits for company, seconds")
+    batch_wait_s: float = Field(0, ge=0, description="how long a batch waits for company, seconds")
     part_windows: int = Field(
         4, gt=0, description="windows in one call; a longer recording is shared out among the replicas"
     )
@@ -136,7 +136,7 @@ class ReaderArgs(Settings):
     max_side_px: int = Field(1280, gt=0, description="longer side of the picture that is read, pixels")
     min_confidence: float = Field(0.6, ge=0, le=1, description="lines below are dropped")
     batch_items: int = Field(4, gt=0, description="pictures in one batch")
-    batch_wait_s: float = Field(0.005, ge=0, description="how long a batch waits for company, seconds")
+    batch_wait_s: float = Field(0, ge=0, description="how long a batch waits for company, seconds")
     threads: int = Field(2, gt=0, description="CPU threads")
     device: Literal["cpu", "cuda"] = "cpu"
     timeout_s: float = Field(120.0, gt=0, description="longest wait for a result, loading included, seconds")
@@ -340,7 +340,7 @@ class VisionArgs(Settings):
         description="larger pictures and frames are scaled down, pixels; null: the processor's own",
     )
     batch_items: int = Field(8, gt=0, description="media in one batch")
-    batch_wait_s: float = Field(0.005, ge=0, description="how long a batch waits for company, seconds")
+    batch_wait_s: float = Field(0, ge=0, description="how long a batch waits for company, seconds")
     bypass: BypassArgs = BypassArgs()
     timeout_s: float = Field(60.0, gt=0, description="longest wait for a result, encoding included, seconds")
 

@@ -22,7 +22,7 @@ from benchmarks import processes
 from benchmarks.bare import BUSY_WHEN_IDLE_CORES
 from benchmarks.common import RESULTS
 from multimodal.config import GeneratorArgs
-from multimodal.serving.background import free_port
+from multimodal.serving.checks import free_port
 from multimodal.serving.processes import die_with_parent
 
 READY_TIMEOUT_S = 300.0

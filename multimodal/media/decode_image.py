@@ -13,7 +13,6 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from PIL import ImageOps
 
 from multimodal.config import Limits
 from multimodal.errors import InvalidMedia, MultimodalError, UnsupportedMedia
@@ -22,6 +21,17 @@ from multimodal.types import Image
 
 _ORIENTATION_TAG = 0x0112
 """EXIF 2.32, table 4: which side of the sensor was up."""
+
+_TURNS = {
+    2: Pillow.Transpose.FLIP_LEFT_RIGHT,
+    3: Pillow.Transpose.ROTATE_180,
+    4: Pillow.Transpose.FLIP_TOP_BOTTOM,
+    5: Pillow.Transpose.TRANSPOSE,
+    6: Pillow.Transpose.ROTATE_270,
+    7: Pillow.Transpose.TRANSVERSE,
+    8: Pillow.Transpose.ROTATE_90,
+}
+"""What sets a picture of each orientation upright."""
 
 _WIDE_GREY = ("I;16", "I;16B", "I;16L", "I;16N")
 _UNBOUNDED_GREY = ("I", "F")
@@ -48,17 +58,20 @@ def decode_image(
     """
     if format_name == "webp":
         check_pixels(*webp_size(data, param), limits, param)
-    with _pixel_limit(limits.image_pixels), _one_meaning(limits.image_pixels, param):
-        with Pillow.open(io.BytesIO(data), formats=[format_name]) as picture:
-            stored = picture.size
-            check_pixels(*stored, limits, param)
-            picture.draft("RGB", (max_side_px, max_side_px))
-            picture.load()
-            orientation = _orientation(picture)
-            rgb = _to_rgb(_scaled(picture, max_side_px), param)
-        upright = ImageOps.exif_transpose(_tagged(rgb, orientation))
+    with (
+        _pixel_limit(limits.image_pixels),
+        _one_meaning(limits.image_pixels, param),
+        Pillow.open(io.BytesIO(data), formats=[format_name]) as picture,
+    ):
+        stored = picture.size
+        check_pixels(*stored, limits, param)
+        picture.draft("RGB", _least(stored, max_side_px))
+        picture.load()
+        orientation = _orientation(picture)
+        rgb = _to_rgb(_scaled(picture, max_side_px), param)
+        upright = rgb.transpose(_TURNS[orientation]) if orientation in _TURNS else rgb
+        pixels = np.ascontiguousarray(upright, dtype=np.uint8)
     width, height = stored[::-1] if orientation >= 5 else stored
-    pixels = np.array(upright, dtype=np.uint8, order="C")
     return Image(sha256=sha256, pixels=pixels, width=width, height=height, format=format_name)
 
 
@@ -114,12 +127,10 @@ def _orientation(picture: Pillow.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _tagged(picture: Pillow.Image, orientation: int) -> Pillow.Image:
-    """The picture with this orientation and no other tag: what exif_transpose reads."""
-    exif = Pillow.Exif()
-    exif[_ORIENTATION_TAG] = orientation
-    picture.info = {"exif": exif.tobytes()}
-    return picture
+def _least(stored: tuple[int, int], max_side_px: int) -> tuple[int, int]:
+    """The size it is scaled down to. A JPEG decoded smaller would cost Reader small letters."""
+    share = min(1.0, max_side_px / max(stored))
+    return max(1, int(stored[0] * share)), max(1, int(stored[1] * share))
 
 
 def _scaled(picture: Pillow.Image, max_side_px: int) -> Pillow.Image:
@@ -144,6 +155,8 @@ def _to_rgb(picture: Pillow.Image, param: str) -> Pillow.Image:
         layer = picture.convert("RGBA")
         white = Pillow.new("RGBA", layer.size, "white")
         return Pillow.alpha_composite(white, layer).convert("RGB")
+    if picture.mode == "RGB":
+        return picture
     try:
         return picture.convert("RGB")
     except ValueError as error:

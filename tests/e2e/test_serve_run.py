@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from multimodal.serving.background import free_port
+from multimodal.serving.checks import free_port
 from tests.e2e.conftest import ROOT
 from tests.e2e.profile import write_profile
 from tests.e2e.sockets import listening_beyond_loopback

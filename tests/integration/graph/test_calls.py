@@ -24,8 +24,9 @@ from multimodal.types import StageState
 class Response:
     """In the place of a DeploymentResponse."""
 
-    def __init__(self, outcome: asyncio.Future[str]) -> None:
+    def __init__(self, outcome: asyncio.Future[str], *, by_reference: bool = True) -> None:
         self._outcome = outcome
+        self.by_reference = by_reference
         self.cancelled = 0
 
     def __await__(self) -> Generator[object, None, str]:

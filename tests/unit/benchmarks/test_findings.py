@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.encode_once.served import encoded_items
-from benchmarks.findings import Target, in_order, medians
+from benchmarks.findings import Target, check, in_order, medians, thinned
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,34 @@ multimodal_encoded_items_created{deployment="B",encoder="ImageEncoder",modality=
 other_total 5.0
 """
     assert encoded_items(text) == {"Reader": 7, "ImageEncoder": 1}
+
+
+def test_a_target_can_be_a_difference() -> None:
+    target = Target(at_most_more=2.0)
+    assert medians("name", "a / b", [11.9], [10.0], "ms", target).met
+    assert not medians("name", "a / b", [12.1], [10.0], "ms", target).met
+    assert str(target) == "<= 2 more"
+
+
+def test_an_aim_decides_nothing() -> None:
+    missed_aim = medians("name", "a / b", [2.5], [1.0], "ms", Target(at_least=2, aim=3))
+    assert missed_aim.as_json()["target"] == ">= 2, aim 3"
+    assert missed_aim.met
+    assert medians("name", "a / b", [0.5], [1.0], "ms", Target(aim=0.97)).met is None
+
+
+def test_what_is_no_ratio_has_a_target_too() -> None:
+    assert check("cosine", 0.9989, Target(at_least=0.999)) == {
+        "name": "cosine",
+        "value": 0.9989,
+        "unit": "",
+        "target": ">= 0.999",
+        "met": False,
+    }
+
+
+def test_few_values_are_kept_and_of_many_the_ends() -> None:
+    assert thinned([3, 1, 2]) == [1.0, 2.0, 3.0]
+    many = thinned(range(100_000))
+    assert (len(many), many[0], many[-1]) == (1000, 0.0, 99_999.0)
+    assert many[500] == pytest.approx(50_000, rel=0.01)

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import startup
 from multimodal.errors import ConfigError
-from multimodal.serving.background import free_port
+from multimodal.serving.checks import free_port
 
 SERVER = """
 import http.server, json, os, sys

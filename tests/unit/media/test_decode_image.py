@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from multimodal.config import Limits, LoaderArgs
@@ -151,6 +152,61 @@ def test_large_pictures_are_scaled_down(format: media.PictureFormat) -> None:
     assert (image.width, image.height) == (640, 320)
     assert image.pixels.shape == (50, 100, 3)
     assert near(image.pixels, (255, 165, 0))
+
+
+def photograph(
+    size: tuple[int, int], *, mode: str = "RGB", progressive: bool = False, subsampling: int = -1
+) -> tuple[bytes, Pillow.Image]:
+    """A JPEG of soft noise, and what it was made of."""
+    coarse = np.random.default_rng(0).integers(0, 256, (size[1] // 16, size[0] // 16, 3), np.uint8)
+    picture = Pillow.fromarray(coarse).resize(size, Pillow.Resampling.BICUBIC)
+    how = {"quality": 92, "progressive": progressive, "subsampling": subsampling}
+    return saved(picture.convert(mode), "jpeg", **how), picture
+
+
+def alike(pixels: NDArray[np.uint8], picture: Pillow.Image) -> float:
+    """Correlation with the picture at the size of the pixels."""
+    wanted = picture.resize((pixels.shape[1], pixels.shape[0]), Pillow.Resampling.LANCZOS)
+    return float(np.corrcoef(pixels.ravel(), np.asarray(wanted).ravel())[0, 1])
+
+
+@pytest.mark.parametrize(
+    ("size", "max_side_px", "longer_side_px"),
+    [
+        ((800, 600), 400, 400),  # libjpeg's half
+        ((600, 800), 400, 400),
+        ((800, 600), 402, 402),  # half is too small
+        ((800, 600), 399, 399),
+        ((800, 600), 200, 200),
+        ((800, 600), 800, 800),
+        ((800, 600), 2048, 800),
+        ((1600, 32), 800, 800),
+    ],
+)
+def test_a_jpeg_that_is_decoded_smaller_has_the_size_that_is_asked_for(
+    size: tuple[int, int], max_side_px: int, longer_side_px: int
+) -> None:
+    data, picture = photograph(size)
+    image = load(data, max_side_px=max_side_px)
+    assert (image.width, image.height) == size
+    assert max(image.pixels.shape) == longer_side_px
+    assert alike(image.pixels, picture) > 0.995
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK", "YCbCr"])
+def test_jpegs_of_all_colour_models_are_decoded_smaller(mode: str) -> None:
+    data, picture = photograph((800, 608), mode=mode)
+    image = load(data, max_side_px=400)
+    assert image.pixels.shape == (304, 400, 3)
+    assert alike(image.pixels, picture.convert("L").convert("RGB") if mode == "L" else picture) > 0.99
+
+
+@pytest.mark.parametrize(("progressive", "subsampling"), [(True, 2), (False, 0), (False, 2)])
+def test_jpegs_of_all_layouts_are_decoded_smaller(progressive: bool, subsampling: int) -> None:
+    data, picture = photograph((800, 608), progressive=progressive, subsampling=subsampling)
+    image = load(data, max_side_px=400)
+    assert image.pixels.shape == (304, 400, 3)
+    assert alike(image.pixels, picture) > 0.99
 
 
 def test_small_pictures_keep_their_size() -> None:

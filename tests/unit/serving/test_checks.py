@@ -90,17 +90,11 @@ def test_tells_loopback_from_the_rest(host: str, expected: bool) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
 def test_nobody_else_may_connect_without_keys(host: str, args: AppArgs | None) -> None:
     with pytest.raises(ConfigError, match="no API keys"):
-        checks.check_exposure(host, args, {})
+        checks.check_exposure(host, args)
 
 
 def test_others_may_connect_with_keys() -> None:
-    checks.check_exposure("0.0.0.0", KEYS, {"RAY_SERVE_ENABLE_HA_PROXY": "1"})
-
-
-def test_haproxy_needs_keys_because_it_listens_everywhere() -> None:
-    with pytest.raises(ConfigError, match="HAProxy"):
-        checks.check_exposure("127.0.0.1", AppArgs(), {"RAY_SERVE_ENABLE_HA_PROXY": "1"})
-    checks.check_exposure("127.0.0.1", AppArgs(), {"RAY_SERVE_ENABLE_HA_PROXY": "0"})
+    checks.check_exposure("0.0.0.0", KEYS)
 
 
 def test_refuses_too_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:

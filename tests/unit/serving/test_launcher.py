@@ -14,7 +14,8 @@ import psutil
 import pytest
 
 from multimodal.serve_config import ServeConfig
-from multimodal.serving.background import RunningServer, free_port, running_server
+from multimodal.serving.background import RunningServer, running_server
+from multimodal.serving.checks import free_port
 from multimodal.serving.launcher import Plan, child_environment
 from tests.unit.serving.workspace import FakeWorkspace
 
@@ -197,4 +198,11 @@ def test_ray_starts_anew_privately_and_on_loopback() -> None:
     assert found["RAY_TMPDIR"] == "/scratch"
     assert found["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
     assert found["HOME"] == "/h"
+    assert found["RAY_SERVE_HAPROXY_SOCKET_PATH"] == "/scratch/haproxy/admin.sock"
     assert found["PATH"].split(":") == [str(Path(sys.executable).parent), "/bin"]
+
+
+def test_what_the_environment_says_of_serve_holds() -> None:
+    found = child_environment(_plan(env={"RAY_SERVE_ENABLE_HA_PROXY": "0"}), Path("/scratch"))
+    assert found["RAY_SERVE_ENABLE_HA_PROXY"] == "0"
+    assert found["RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP"] == "0"

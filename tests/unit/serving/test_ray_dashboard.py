@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from multimodal.serving.background import free_port
+from multimodal.serving.checks import free_port
 from multimodal.serving.ray_dashboard import Progress, RayDashboard, read_token
 
 ENV = {"RAY_AUTH_TOKEN": "secret"}

@@ -1,0 +1,1 @@
+"""Settings of vLLM on the CPU, each against those of the embedded profile."""

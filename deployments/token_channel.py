@@ -1,0 +1,230 @@
+"""Tokens on their way from a Generator to a Gateway: one message for each engine step, not for each answer.
+
+A stream of Serve's costs a message, and two tasks that wake, for each token. So each Gateway keeps one call
+of each Generator open, the channel, and what an engine step has produced for all answers of that Gateway
+comes through it together. The call of an answer itself yields its first step, raises its errors, and says at
+the end how many steps have gone through the channel. Where there is no channel (yet), it yields all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import time
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextvars import Context
+from dataclasses import dataclass
+from typing import TypeAlias, cast
+
+from ray.serve.handle import DeploymentResponseGenerator
+
+from deployments.affinity import of_replica
+from deployments.calls import Handle, abandon
+from deployments.states import running_replicas
+from multimodal.errors import StageUnavailable
+from multimodal.types import GenerationStep
+
+logger = logging.getLogger(__name__)
+
+LOOK_AGAIN_S = 1.0
+"""How often an open channel looks whether its Generator is about to stop."""
+
+REOPEN_S = 30.0
+"""How soon a channel that ended is opened again."""
+
+LATE_S = 5.0
+"""How long after the end of an answer steps in the channel are waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the steps of one answer go: through the channel of which Gateway, and under which number."""
+
+    gateway: str
+    answer: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The end of an answer of which so many steps have gone through the channel."""
+
+    steps: int
+
+
+Batch: TypeAlias = "tuple[tuple[int, GenerationStep], ...]"
+"""Steps of many answers, each with the number of its answer, in order."""
+
+
+# --- in Generator ------------------------------------------------------------------------------
+
+
+class Outboxes:
+    """Of one Generator: what is to go through its channels."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, _Outbox] = {}
+
+    async def channel(self, gateway: str) -> AsyncGenerator[Batch, None]:
+        """Everything for one Gateway, until it closes the channel. Of several the last one counts."""
+        outbox = self._open[gateway] = _Outbox()
+        try:
+            while True:
+                yield await outbox.take()
+        finally:
+            outbox.closed = True
+            if self._open.get(gateway) is outbox:
+                del self._open[gateway]
+
+    async def deliver(
+        self, address: Address, steps: AsyncIterator[GenerationStep]
+    ) -> AsyncGenerator[GenerationStep | Sent, None]:
+        """What the call of an answer yields."""
+        outbox = self._open.get(address.gateway)
+        sent, first = 0, True
+        async for step in steps:
+            if first or outbox is None or outbox.closed:
+                yield step
+            else:
+                outbox.put(address.answer, step)
+                sent += 1
+            first = False
+        yield Sent(sent)
+
+
+class _Outbox:
+    def __init__(self) -> None:
+        self.closed = False
+        self._steps: list[tuple[int, GenerationStep]] = []
+        self._filled = asyncio.Event()
+
+    def put(self, answer: int, step: GenerationStep) -> None:
+        self._steps.append((answer, step))
+        self._filled.set()
+
+    async def take(self) -> Batch:
+        """All there is, once there is something: what one engine step has produced is put in one turn of the
+        event loop, before this goes on."""
+        await self._filled.wait()
+        self._filled.clear()
+        steps, self._steps = tuple(self._steps), []
+        return steps
+
+
+# --- in Gateway --------------------------------------------------------------------------------
+
+
+class Channels:
+    """Of one Gateway: one to each running Generator."""
+
+    def __init__(self, generator: Handle, *, by_reference: bool) -> None:
+        self._gateway = uuid.uuid4().hex
+        self._generator = generator
+        self._handle = generator.options(method_name="tokens", stream=True, _by_reference=by_reference)
+        self._open: dict[str, asyncio.Task[None]] = {}
+        self._inboxes: dict[int, Inbox] = {}
+        self._numbers = itertools.count()
+
+    @contextlib.contextmanager
+    def inbox(self) -> Iterator[Inbox]:
+        """For a new answer. Opens the channels that are missing; this answer may be too early for them."""
+        for replica in running_replicas(self._generator) - self._open.keys():
+            # Ray Serve keeps in the context which request a call is made for, and cancels the calls with it.
+            listening = asyncio.get_running_loop().create_task(self._listen(replica), context=Context())
+            self._open[replica] = listening
+        inbox = Inbox(Address(self._gateway, next(self._numbers)))
+        self._inboxes[inbox.address.answer] = inbox
+        try:
+            yield inbox
+        finally:
+            del self._inboxes[inbox.address.answer]
+
+    async def _listen(self, replica: str) -> None:
+        watching = asyncio.ensure_future(self._watch(replica))
+        batches = cast(
+            "DeploymentResponseGenerator[Batch]",
+            self._handle.options(session_id=of_replica(replica)).remote(replica, self._gateway),
+        )
+        try:
+            async for batch in batches:
+                for answer, step in batch:
+                    if (inbox := self._inboxes.get(answer)) is not None:
+                        inbox.replica = replica
+                        inbox.put(step)
+        except Exception as error:
+            # Its answers go on without it, or fail with their Generator.
+            logger.warning("the channel of %s ended: %s", replica, type(error).__name__)
+        finally:
+            watching.cancel()
+            abandon(batches)
+            asyncio.get_running_loop().call_later(REOPEN_S, self._open.pop, replica, None)
+
+    async def _watch(self, replica: str) -> None:
+        """A Generator that is to stop waits until nothing asks it any more, the channel included."""
+        while replica in running_replicas(self._generator) or self._is_used(replica):
+            await asyncio.sleep(LOOK_AGAIN_S)
+        self._open[replica].cancel()
+
+    def _is_used(self, replica: str) -> bool:
+        return any(inbox.replica == replica for inbox in self._inboxes.values())
+
+
+class Inbox:
+    """The steps of one answer, from wherever they come."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.replica = ""
+        """Whose channel has brought any."""
+        self._items: asyncio.Queue[tuple[GenerationStep | Sent | BaseException, bool]] = asyncio.Queue()
+
+    def put(self, step: GenerationStep) -> None:
+        """One that came through a channel."""
+        self._items.put_nowait((step, True))
+
+    async def steps(
+        self, call: AsyncIterator[GenerationStep | Sent], until_s: float
+    ) -> AsyncGenerator[GenerationStep, None]:
+        """What the call of the answer yields, and what comes through the channel.
+
+        Raises what the call raises, TimeoutError at `until_s` (UNIX time), and StageUnavailable where steps
+        are lost.
+        """
+        loop = asyncio.get_running_loop()
+        timers = [loop.call_later(until_s - time.time(), self._end, TimeoutError())]
+        reading = asyncio.ensure_future(self._read(call))
+        received, sent = 0, -1
+        try:
+            while received != sent:
+                item, through_channel = await self._items.get()
+                if isinstance(item, Sent):
+                    sent = item.steps
+                    timers.append(loop.call_later(LATE_S, self._end, _lost()))
+                elif isinstance(item, BaseException):
+                    raise item
+                else:
+                    received += through_channel
+                    yield item
+        finally:
+            reading.cancel()
+            for timer in timers:
+                timer.cancel()
+
+    async def _read(self, call: AsyncIterator[GenerationStep | Sent]) -> None:
+        try:
+            async for item in call:
+                self._items.put_nowait((item, False))
+                if isinstance(item, Sent):
+                    return
+            self._end(_lost())
+        except Exception as error:
+            self._end(error)
+
+    def _end(self, error: BaseException) -> None:
+        self._items.put_nowait((error, False))
+
+
+def _lost() -> StageUnavailable:
+    return StageUnavailable("A part of the answer was lost. Try again.", retry_after_s=1)
