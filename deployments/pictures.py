@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Generator
 from typing import TypeAlias, TypeVar
 
 from deployments.calls import BY_VALUE_BYTES, Pending
+from multimodal.errors import LostMedia, StageUnavailable
 from multimodal.identity import FeatureKey
 from multimodal.types import Image, Media, MediaKind, MediaSource, Ready
 
@@ -62,7 +63,10 @@ class Picture(Awaitable[Media]):
         self._arrival.add_done_callback(_see_error)
 
     async def _arrive(self) -> Arrived:
-        media = await self._small
+        try:
+            media = await self._small
+        except StageUnavailable as error:  # as by reference, where whoever it was handed to would say so
+            raise LostMedia(error.message, retry_after_s=error.retry_after_s) from None
         return Ready(media) if media is not None else self._load()
 
     def __await__(self) -> Generator[object, None, Media]:

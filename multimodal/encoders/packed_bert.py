@@ -1,8 +1,7 @@
 """BERT without padding: the tokens of all texts go through the linear layers in one row.
 
 Only attention looks at one text at a time; texts of like length are padded to the longest of them for it.
-Linear layers multiply bfloat16 where the CPU has instructions for that; norms and what layers add to each other
-stay float32.
+Linear layers multiply bfloat16 where the CPU has instructions for that. All else stays float32.
 """
 
 from __future__ import annotations
@@ -40,15 +39,16 @@ def packed(tower: torch.nn.Module, *, bfloat16: bool | None = None) -> torch.nn.
     poolers = hf_model.MeanPooler, hf_model.ClsLastHiddenStatePooler
     parts = dict(tower.named_children())
     bert, pooler = parts.get("transformer"), parts.get("pooler")
-    if not isinstance(tower, hf_model.HFTextEncoder) or type(pooler) not in poolers:
+    if type(bert) is not BertModel or type(pooler) not in poolers:
         return tower
-    if type(bert) is not BertModel or bert.config.hidden_act != "gelu" or bert.config.is_decoder:
+    config = cast("BertConfig", bert.config)
+    if config.hidden_act != "gelu" or config.is_decoder:
         return tower
     half = is_native() if bfloat16 is None else bfloat16
     is_mean = isinstance(pooler, hf_model.MeanPooler)
     weights = {name: weight.detach() for name, weight in bert.state_dict().items()}
     dtype = torch.bfloat16 if half else torch.float32
-    return PackedBert(bert.config, weights, parts["proj"], is_mean, dtype)
+    return PackedBert(config, weights, parts["proj"], is_mean, dtype)
 
 
 def is_native() -> bool:

@@ -27,10 +27,17 @@ DEFAULTS = {
     "RAY_SERVE_HAPROXY_NBTHREAD": "1",
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
     "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": "65536",
+    # A Gateway that is busy is not gone: Serve's controller says when one is.
+    "RAY_SERVE_HAPROXY_HEALTH_CHECK_FALL": "5",
+    "RAY_SERVE_HAPROXY_HEALTH_CHECK_FASTINTER": "2s",
+    "RAY_SERVE_HAPROXY_HEALTH_CHECK_RISE": "1",
     "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "7200",
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
     # Calls by value are small (deployments/calls.py); what comes of them is at most this.
     "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(64 * 1024 * 1024),
+    # OpenMP's threads spin while they wait for each other, for some 100 ms as libgomp would have it. On a virtual
+    # machine whose cores are all busy, other threads then wake up to a second late, and tokens come in bursts.
+    "GOMP_SPINCOUNT": "5000",
     # One event loop in each replica: no call changes threads.
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
