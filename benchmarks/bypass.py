@@ -22,7 +22,7 @@ from benchmarks.bypass_sides import Others, Pictures, Sides, Turn
 from benchmarks.common import Ratio, median, ratio_of_medians, run, write_results
 from benchmarks.compare import BUSY_CORES
 from benchmarks.encode_once.checkpoint import IMAGE_PLACEHOLDER, LAYERS
-from benchmarks.generation import parse_counts
+from benchmarks.generator_tax.counts import parse_counts
 from multimodal import serve_config
 from multimodal.config import GeneratorArgs, VisionArgs, home
 from multimodal.generation.bypass import Route, image_tokens

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import is_dataclass, replace
 from typing import Generic, TypeAlias, TypeVar, cast
 
+import grpc  # type: ignore[import-untyped]
 import numpy as np
 import ray
 import ray.exceptions
@@ -138,10 +139,15 @@ def translate(error: BaseException, stage: str) -> BaseException:
         return LostMedia("Decoded media were lost. Try again.", retry_after_s=1)
     if isinstance(cause, (*_DIED, *_EXHAUSTED, serve_exceptions.DeploymentUnavailableError)):
         return StageUnavailable.restarting(stage)
+    if isinstance(cause, grpc.aio.AioRpcError) and cause.code() in _BROKEN:
+        return StageUnavailable.restarting(stage)
     return error
 
 
 _DIED = (ray.exceptions.RayActorError, ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError)
+
+_BROKEN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+"""What a call by value says where its replica died."""
 
 _EXHAUSTED = (
     ray.exceptions.OutOfMemoryError,

@@ -22,7 +22,7 @@ from deployments.calls import Call, Handle, Pending, abandon, are_small, passed_
 from deployments.loopback import reaches_replicas
 from deployments.pictures import Picture, hand_on, may_be_small
 from deployments.states import StateMonitor, is_down
-from deployments.token_channel import Channels, Sent
+from deployments.token_channel import Channels, OutOfTime, Sent
 from multimodal.config import AppArgs
 from multimodal.encode_once import EncodeOnce
 from multimodal.errors import DeadlineExceeded, StageUnavailable
@@ -74,9 +74,11 @@ class IndexCalls:
         self.store = Call[None](retriever, "store_segments", timeout_s)
         self.forget = Call[None](retriever, "forget_files", timeout_s)
         self.search = Call[Found](retriever, "search", timeout_s)
-        self.segments_of = Call[Sequence[Segment]](retriever, "segments_of", timeout_s)
+        self.segments_of = Call[Sequence[Segment]](retriever, "segments_of", timeout_s, bulky=True)
         self.look_alikes = Call[Sequence[Sequence[tuple[Segment, int]]]](retriever, "look_alikes", timeout_s)
-        self.indexed_files = Call[Mapping[str, Sequence[str]]](retriever, "indexed_files", timeout_s)
+        self.indexed_files = Call[Mapping[str, Sequence[str]]](
+            retriever, "indexed_files", timeout_s, bulky=True
+        )
 
 
 class AudioCalls:
@@ -295,10 +297,8 @@ class Graph(AudioCalls):
                 async with aclosing(inbox.steps(call, until_s)) as steps:
                     async for step in steps:
                         yield step
-        except TimeoutError as error:
-            if time.time() >= until_s:
-                raise DeadlineExceeded(f"{name} did not answer in time. Try again later.") from None
-            raise translate(error, name) from None
+        except OutOfTime:
+            raise DeadlineExceeded(f"{name} did not answer in time. Try again later.") from None
         except Exception as error:
             raise translate(error, name) from None
         finally:
@@ -315,7 +315,7 @@ class Graph(AudioCalls):
     ) -> GenerationStep | Sent:
         """A call that finds no replica waits for one to start, for minutes. Callers are told before.
 
-        Raises StageUnavailable, and TimeoutError.
+        Raises StageUnavailable, and OutOfTime.
         """
         step = asyncio.ensure_future(anext(call))
         try:
@@ -323,7 +323,7 @@ class Graph(AudioCalls):
                 if is_down(generator):
                     raise StageUnavailable.restarting(generator.deployment_name)
                 if time.time() >= until_s:
-                    raise TimeoutError
+                    raise OutOfTime
             return step.result()
         finally:
             step.cancel()

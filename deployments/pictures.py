@@ -21,8 +21,8 @@ T = TypeVar("T")
 ENCODED_BYTES = BY_VALUE_BYTES // 4
 """Of a picture that may be small when it is decoded."""
 
-KEPT = 8
-"""Large pictures: each is up to some tens of MB."""
+KEPT, KEPT_S = 8, 10.0
+"""Large pictures: each is up to some tens of MB, and is asked for again at once."""
 
 Arrived: TypeAlias = "Ready[Media] | Pending[Media]"
 
@@ -46,6 +46,7 @@ class LargeOnes:
     def put(self, key: FeatureKey, media: Media) -> None:
         """Keep it until it is taken, or others have come."""
         self._kept[key.digest] = media
+        asyncio.get_running_loop().call_later(KEPT_S, self._kept.pop, key.digest, None)
         while len(self._kept) > KEPT:
             self._kept.popitem(last=False)
 

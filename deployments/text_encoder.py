@@ -26,7 +26,7 @@ class Sentence:
 
 
 def padded_tokens(batch: Sequence[Sentence]) -> int:
-    """Cost of a batch: every row is padded to the longest."""
+    """Cost of a batch, at most: all towers but a BERT without padding pad every row to the longest."""
     return len(batch) * max(sentence.tokens for sentence in batch)
 
 

@@ -35,6 +35,9 @@ LOOK_AGAIN_S = 1.0
 REOPEN_S = 30.0
 """How soon a channel that ended is opened again."""
 
+IDLE_S = 600.0
+"""A channel that has had nothing to deliver for so long is closed; the next answer opens another."""
+
 LATE_S = 5.0
 """How long after the end of an answer steps in the channel are waited for."""
 
@@ -54,6 +57,10 @@ class Sent:
     steps: int
 
 
+class OutOfTime(Exception):
+    """An answer was not finished in time, and its engine has not said so."""
+
+
 Batch: TypeAlias = "tuple[tuple[int, GenerationStep], ...]"
 """Steps of many answers, each with the number of its answer, in order."""
 
@@ -71,10 +78,10 @@ class Outboxes:
         """Everything for one Gateway, until it closes the channel. Of several the last one counts."""
         outbox = self._open[gateway] = _Outbox()
         try:
-            while True:
-                yield await outbox.take()
+            while batch := await outbox.take():
+                yield batch
         finally:
-            outbox.closed = True
+            outbox.close()
             if self._open.get(gateway) is outbox:
                 del self._open[gateway]
 
@@ -85,6 +92,8 @@ class Outboxes:
         outbox = self._open.get(address.gateway)
         sent, first = 0, True
         async for step in steps:
+            if sent and outbox is not None and outbox.lost:
+                raise _lost()
             if first or outbox is None or outbox.closed:
                 yield step
             else:
@@ -97,6 +106,8 @@ class Outboxes:
 class _Outbox:
     def __init__(self) -> None:
         self.closed = False
+        self.lost = False
+        """It was closed while it had something to deliver."""
         self._steps: list[tuple[int, GenerationStep]] = []
         self._filled = asyncio.Event()
 
@@ -104,10 +115,16 @@ class _Outbox:
         self._steps.append((answer, step))
         self._filled.set()
 
+    def close(self) -> None:
+        self.closed, self.lost = True, bool(self._steps)
+
     async def take(self) -> Batch:
         """All there is, once there is something: what one engine step has produced is put in one turn of the
-        event loop, before this goes on."""
-        await self._filled.wait()
+        event loop, before this goes on. Nothing where there is nothing for IDLE_S: a Gateway that has died
+        leaves its channel open, if that goes by reference."""
+        if not self._filled.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._filled.wait(), IDLE_S)
         self._filled.clear()
         steps, self._steps = tuple(self._steps), []
         return steps
@@ -147,19 +164,21 @@ class Channels:
             "DeploymentResponseGenerator[Batch]",
             self._handle.options(session_id=of_replica(replica)).remote(replica, self._gateway),
         )
+        reopen_s = REOPEN_S
         try:
             async for batch in batches:
                 for answer, step in batch:
                     if (inbox := self._inboxes.get(answer)) is not None:
                         inbox.replica = replica
                         inbox.put(step)
+            reopen_s = 0.0
         except Exception as error:
             # Its answers go on without it, or fail with their Generator.
             logger.warning("the channel of %s ended: %s", replica, type(error).__name__)
         finally:
             watching.cancel()
             abandon(batches)
-            asyncio.get_running_loop().call_later(REOPEN_S, self._open.pop, replica, None)
+            asyncio.get_running_loop().call_later(reopen_s, self._open.pop, replica, None)
 
     async def _watch(self, replica: str) -> None:
         """A Generator that is to stop waits until nothing asks it any more, the channel included."""
@@ -168,7 +187,7 @@ class Channels:
         self._open[replica].cancel()
 
     def _is_used(self, replica: str) -> bool:
-        return any(inbox.replica == replica for inbox in self._inboxes.values())
+        return any(inbox.replica in ("", replica) for inbox in self._inboxes.values())
 
 
 class Inbox:
@@ -189,11 +208,11 @@ class Inbox:
     ) -> AsyncGenerator[GenerationStep, None]:
         """What the call of the answer yields, and what comes through the channel.
 
-        Raises what the call raises, TimeoutError at `until_s` (UNIX time), and StageUnavailable where steps
+        Raises what the call raises, OutOfTime at `until_s` (UNIX time), and StageUnavailable where steps
         are lost.
         """
         loop = asyncio.get_running_loop()
-        timers = [loop.call_later(until_s - time.time(), self._end, TimeoutError())]
+        timers = [loop.call_later(until_s - time.time(), self._end, OutOfTime())]
         reading = asyncio.ensure_future(self._read(call))
         received, sent = 0, -1
         try:
@@ -219,6 +238,9 @@ class Inbox:
                 if isinstance(item, Sent):
                     return
             self._end(_lost())
+        except asyncio.CancelledError:
+            self._end(_lost())  # it was cancelled at the other end, or nobody reads this any more
+            raise
         except Exception as error:
             self._end(error)
 

@@ -17,7 +17,7 @@ from multimodal.models import manifest, refs
 from multimodal.models.refs import FileRef, ModelState
 from multimodal.types import MediaKind, MediaSource, SpeechHints
 
-DECODER_VERSION = 1
+DECODER_VERSION = 2
 IMAGE_VERSION = 1
 OCR_VERSION = 1
 SPEECH_VERSION = 1

@@ -121,7 +121,7 @@ def _start(
 
 
 def _command(model: Path, args: GeneratorArgs, port: int) -> list[str]:
-    options = {
+    options: dict[str, str | int] = {
         "host": "127.0.0.1",
         "port": port,
         "served-model-name": args.served_name,
@@ -134,6 +134,8 @@ def _command(model: Path, args: GeneratorArgs, port: int) -> list[str]:
         "limit-mm-per-prompt": json.dumps({"image": 1, "video": 0}),
     }
     command = [sys.executable, "-m", "benchmarks.vllm_cli", "serve", str(model)]
+    if args.block_tokens is not None:
+        options["block-size"] = args.block_tokens
     command += [f"--{name}={value}" for name, value in options.items()]
     # What it found in the prefix cache is only told if asked for.
     return [*command, "--enable-prompt-tokens-details", *(["--enforce-eager"] if args.enforce_eager else [])]

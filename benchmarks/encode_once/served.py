@@ -74,9 +74,15 @@ def ours_and_peer(config: Path) -> Iterator[tuple[Served, Peer]]:
         starting = vllm_server(model, profile.args.generator, niceness=RAY_NICENESS)
         with starting as peer, _serving(profile) as server:
             peer.wait()
-            if (niceness := processes.niceness(server.processes())) != RAY_NICENESS:
-                raise RuntimeError(f"Our server has niceness {niceness}, vLLM's own {RAY_NICENESS}.")
+            _check_niceness(server, peer)
             yield server, peer
+
+
+def _check_niceness(server: Served, peer: Peer) -> None:
+    # Both add it to that of the benchmark.
+    own, other = (processes.niceness(side.processes()) for side in (server, peer))
+    if own != other:
+        raise RuntimeError(f"Our server has niceness {own}, vLLM's own {other}.")
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """BERT without padding: the tokens of all texts go through the linear layers in one row.
 
 Only attention looks at one text at a time; texts of like length are padded to the longest of them for it.
-Linear layers multiply bfloat16 where the CPU has instructions for that. All else stays float32.
+Linear layers take and give bfloat16 where the CPU has instructions for that, and so does attention between
+them. Sums, norms and pooling stay float32, whatever the checkpoint has.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ NATIVE = ("avx512_bf16", "amx_bf16")
 """torch's names of instructions for products of bfloat16: without them, float32 is faster."""
 
 GROUP_TOKENS = 32
-"""What one more group costs, in tokens: more padding than that is worth it."""
+"""What one more group costs, in tokens of padding: with more padding than that, it is worth it."""
 
 
 def packed(tower: torch.nn.Module, *, bfloat16: bool | None = None) -> torch.nn.Module:
@@ -46,7 +47,7 @@ def packed(tower: torch.nn.Module, *, bfloat16: bool | None = None) -> torch.nn.
         return tower
     half = is_native() if bfloat16 is None else bfloat16
     is_mean = isinstance(pooler, hf_model.MeanPooler)
-    weights = {name: weight.detach() for name, weight in bert.state_dict().items()}
+    weights = {name: weight.detach().float() for name, weight in bert.state_dict().items()}
     dtype = torch.bfloat16 if half else torch.float32
     return PackedBert(config, weights, parts["proj"], is_mean, dtype)
 
@@ -62,11 +63,11 @@ class Group:
     """Texts of like length."""
 
     tokens: torch.Tensor = field(repr=False)
-    """(texts, longest) which of all tokens stands there; any, where there is none."""
+    """(texts, longest) int64: which of all tokens stands there; any, where there is none."""
     is_token: torch.Tensor = field(repr=False)
-    """(texts, longest)."""
+    """(texts, longest) bool."""
     mask: torch.Tensor | None = field(repr=False)
-    """(texts, 1, 1, longest); None without padding, which is faster."""
+    """(texts, 1, 1, longest) bool; None without padding, which is faster."""
 
 
 class PackedBert(torch.nn.Module):
@@ -127,7 +128,7 @@ class PackedLayer:
         self._heads, self._eps, self._dtype = config.num_attention_heads, config.layer_norm_eps, dtype
 
     def __call__(self, states: torch.Tensor, groups: Sequence[Group]) -> torch.Tensor:
-        """What attention and the linear layers after it add to the states."""
+        """Attention, then the linear layers after it."""
         seen = self._attend(linear(states.to(self._dtype), *self._asks), groups)
         states = self._add(states, linear(seen, *self._answers), self._norms[0])
         wide = gelu(linear(states.to(self._dtype), *self._widens))

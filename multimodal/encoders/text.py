@@ -43,13 +43,17 @@ class OpenClipTextEncoder:
         self._max_tokens = args.max_tokens
 
     def count_tokens(self, text: str) -> int:
-        """Tokens of the text, special tokens included. Raises InvalidRequest where it is far too long."""
+        """Tokens of the text, special tokens included. Raises InvalidRequest where it has none or is far too
+        long."""
         if len(text) > CHARACTERS_PER_TOKEN * self._max_tokens:
             raise InvalidRequest(
                 f"A text has {len(text)} characters, but the model reads {self._max_tokens} tokens. "
                 "Split it into shorter texts."
             )
-        return self._tokens.count(text)
+        count = self._tokens.count(text)
+        if count == 0:
+            raise InvalidRequest("A text has nothing that the model can read.")
+        return count
 
     def encode(self, texts: Sequence[str]) -> list[TextEmbeddings]:
         """Unit vectors, one (1, embed_dim) float32 for each text, in order, by one forward pass.

@@ -10,11 +10,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
+import stat
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from multimodal.errors import MultimodalError, StageUnavailable
+from multimodal.serving.processes import die_with_parent
 
 RETRY_S = 5
 """A Gateway loads no model."""
@@ -48,16 +51,36 @@ def main() -> None:
     os.environ.pop("RAY_SERVE_HAPROXY_BINARY_PATH", None)  # this program
     arguments = sys.argv[1:]
     path = Path(arguments[arguments.index("-f") + 1])
+    make_private(path.parent.parent)
+    die_with_parent(signal.SIGTERM)  # it would keep the port, and know of no new Gateway
     errors = path.with_name("errors")
     errors.mkdir(mode=0o700, exist_ok=True)
     absent = errors / "503.http"
     absent.write_bytes(http_answer(ABSENT))
-    path.write_text(corrected(path.read_text(encoding="utf-8"), absent), encoding="utf-8")
+    every_family = os.environ.get("MULTIMODAL_HOST") == "::"
+    found = corrected(path.read_text(encoding="utf-8"), absent, every_family=every_family)
+    path.write_text(found, encoding="utf-8")
     os.execv(get_haproxy_binary(), ["haproxy", *arguments])
 
 
-def corrected(configuration: str, absent: Path) -> str:
-    """The configuration, with `absent` as the answer where no Gateway can. Raises UnknownConfiguration."""
+def make_private(folder: Path) -> None:
+    """Nobody else may change what HAProxy is about to read. Raises PermissionError for what is another's."""
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise PermissionError(f"{folder} is not a folder of this user: delete it.")
+    folder.chmod(0o700)
+
+
+def corrected(configuration: str, absent: Path, *, every_family: bool = False) -> str:
+    """The configuration, with `absent` as the answer where no Gateway can.
+
+    Serve writes the same for 0.0.0.0 and for ::, which `every_family` says is meant.
+    Raises UnknownConfiguration.
+    """
+    if every_family:
+        configuration = re.sub(
+            r"^    bind \*:(\d+)$", r"    bind :::\1 v4v6", configuration, flags=re.MULTILINE
+        )
     sections = _SECTION.split(configuration)
     for name in (*_DROPPED, _FRONTEND, "global", "defaults", "backend default_backend"):
         if not any(section.startswith(name) for section in sections):
@@ -71,8 +94,9 @@ def _section(text: str, absent: Path) -> str:
         # Nobody takes syslog's datagrams.
         return _replaced(_replaced(text, r" mode 666 ", " mode 600 "), r"^    log \S+ local0 info\n", "")
     if text.startswith("defaults"):
-        text = _replaced(text, r"^    errorfile 50[24] .*\n", "")
-        return _replaced(text, r"(?<=errorfile 503 ).*", str(absent))
+        # 502: a Gateway died before its answer began.
+        text = _replaced(text, r"^    errorfile 504 .*\n", "")
+        return _replaced(text, r"(?<=errorfile 50[23] ).*", str(absent))
     if text.startswith(_FRONTEND):
         return _replaced(text, r"(?<=\n)(?=    # Routes endpoint)", _CALLER)
     if text.startswith("backend default_backend"):

@@ -39,15 +39,9 @@ STOP_GRACE_S = 30.0
 ORPHAN_GRACE_S = 5.0
 """For processes that outlive `serve run`, between SIGTERM and SIGKILL."""
 
-_HAPROXY_FILES = {
-    "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": "haproxy.cfg",
-    "RAY_SERVE_HAPROXY_SOCKET_PATH": "admin.sock",
-    "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": "",
-    "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": "server-state",
-}
-"""Serve's default is one folder for all servers of the machine."""
-
 _POLL_S = 0.25
+_WATCH_S = 0.5
+"""Looking at every process takes a while."""
 _HTTP_TIMEOUT_S = 2.0
 
 
@@ -212,6 +206,7 @@ def child_environment(plan: Plan, scratch: Path) -> dict[str, str]:
     env = {name: value for name, value in plan.env.items() if name != "RAY_ADDRESS"}
     env |= {
         "MULTIMODAL_HOME": str(plan.home),
+        "MULTIMODAL_HOST": plan.config.host,
         "PATH": os.pathsep.join((str(Path(sys.executable).parent), plan.env.get("PATH", os.defpath))),
         "PYTHONUNBUFFERED": "1",
         "RAY_TMPDIR": str(scratch),
@@ -224,9 +219,7 @@ def child_environment(plan: Plan, scratch: Path) -> dict[str, str]:
         "GLOO_SOCKET_IFNAME": "lo",
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(checks.free_port()),
     }
-    for name, file in _HAPROXY_FILES.items():
-        env[name] = str(scratch / "haproxy" / file)
-    ray_environment.defaults(env)
+    ray_environment.defaults(env, scratch / "haproxy")
     return env
 
 
@@ -251,5 +244,5 @@ def _until_ended(server: Server, stop: StopSignals) -> str | None:
     while not stop.requested:
         if failure := server.ended():
             return failure
-        time.sleep(_POLL_S)
+        time.sleep(_WATCH_S)
     return None

@@ -32,11 +32,18 @@ DEFAULTS = {
     "RAY_SERVE_HAPROXY_HEALTH_CHECK_FASTINTER": "2s",
     "RAY_SERVE_HAPROXY_HEALTH_CHECK_RISE": "1",
     "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "7200",
+    # HAProxy begins anew with each change of the Gateways; the one before ends what it has begun.
+    "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "7200",
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
     # Calls by value are small (deployments/calls.py); what comes of them is at most this.
     "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(64 * 1024 * 1024),
-    # OpenMP's threads spin while they wait for each other, for some 100 ms as libgomp would have it. On a virtual
-    # machine whose cores are all busy, other threads then wake up to a second late, and tokens come in bursts.
+    # What Serve does all the time, less often: its controller looks at everything ten times a second by
+    # default, and so does each replica report its metrics.
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
+    "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "2000",
+    # OpenMP's threads spin while they wait for each other, for some 100 ms as libgomp would have it. On a
+    # virtual machine whose cores are all busy, other threads then wake up to a second late, and tokens come
+    # in bursts.
     "GOMP_SPINCOUNT": "5000",
     # One event loop in each replica: no call changes threads.
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
@@ -44,8 +51,23 @@ DEFAULTS = {
 }
 
 
-def defaults(env: MutableMapping[str, str]) -> None:
-    """Add what `env` does not say."""
+HAPROXY_FILES = {
+    "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": "haproxy.cfg",
+    "RAY_SERVE_HAPROXY_SOCKET_PATH": "admin.sock",
+    "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": "",
+    "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": "server-state",
+}
+"""Serve's default is one folder for all users of the machine."""
+
+
+def defaults(env: MutableMapping[str, str], haproxy_folder: Path | None = None) -> None:
+    """Add what `env` does not say. The folder is this user's own by default; it need not be there yet."""
+    if env.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0").lower() in ("1", "true"):
+        # HAProxy of one node would need Gateways that listen beyond the others.
+        env.setdefault("RAY_SERVE_ENABLE_HA_PROXY", "0")
+    folder = haproxy_folder or Path(f"/tmp/multimodal-haproxy-{os.getuid()}")
+    for name, file in HAPROXY_FILES.items():
+        env.setdefault(name, str(folder / file))
     for name, value in DEFAULTS.items():
         env.setdefault(name, value)
     env.setdefault("RAY_SERVE_HAPROXY_BINARY_PATH", str(Path(sys.prefix) / "bin" / PROXY))

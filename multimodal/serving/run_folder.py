@@ -14,8 +14,12 @@ from typing import IO
 
 from multimodal.errors import ConfigError
 
-MAX_SCRATCH_CHARACTERS = 107 - len("/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
-"""Ray puts Unix sockets this deep below its folder, and their paths may have 107 characters (unix(7))."""
+MAX_SCRATCH_CHARACTERS = 107 - max(
+    len("/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"),
+    len("/haproxy/" + 56 * "f" + "/admin.sock.4194304.tmp"),
+)
+"""Ray, and HAProxy below the id of a node, put Unix sockets this deep below its folder, and their paths may
+have 107 characters (unix(7))."""
 
 KEPT_RUNS = 10
 """Older logs are deleted."""

@@ -11,7 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from multimodal.config import TextArgs
+from multimodal.encoders.packed_bert import packed
 from multimodal.encoders.text import CHARACTERS_PER_TOKEN, OpenClipTextEncoder
+from multimodal.encoders.text_tower import load_tower
 from multimodal.errors import ConfigError, InvalidRequest
 from tests.integration.encoders.checkpoints import EMBED_DIM, TEXT, Config, build
 
@@ -24,8 +26,27 @@ TEXTS = [
 ]
 
 
+CAT = "the cat sits on a mat "
+MIXED = [
+    *TEXTS,
+    CAT * 5,
+    "kitten",
+    CAT * 42 + "cat cat",
+    CAT * 20,
+    "Zwölf Boxkämpfer, \N{CAT FACE}?",
+    CAT * 4,
+]
+"""From 2 tokens to 256, which is the limit."""
+
+
 @pytest.fixture(scope="module")
 def encoder(minilm: Path) -> OpenClipTextEncoder:
+    return OpenClipTextEncoder(minilm, TextArgs(), exact=True)
+
+
+@pytest.fixture(scope="module")
+def default(minilm: Path) -> OpenClipTextEncoder:
+    """As it is served: without padding, and in bfloat16 where this CPU has instructions for it."""
     return OpenClipTextEncoder(minilm, TextArgs())
 
 
@@ -50,8 +71,31 @@ def test_minilm_gives_the_vectors_of_its_recipe(encoder: OpenClipTextEncoder, mi
     assert vectors(encoder, *TEXTS) == pytest.approx(expected, abs=1e-5)
 
 
-def test_sentences_of_like_meaning_are_close(encoder: OpenClipTextEncoder) -> None:
-    cat, kitten, shares = vectors(encoder, *TEXTS[:3])
+@pytest.mark.parametrize("size", [1, 3, len(MIXED)])
+def test_the_default_keeps_the_direction_of_exact_vectors(
+    encoder: OpenClipTextEncoder, default: OpenClipTextEncoder, size: int
+) -> None:
+    assert {2, 256} <= {default.count_tokens(text) for text in MIXED}
+    exact = np.concatenate([vectors(encoder, text) for text in MIXED])
+    batches = [MIXED[first : first + size] for first in range(0, len(MIXED), size)]
+    found = np.concatenate([vectors(default, *batch) for batch in batches])
+    assert found.dtype == np.float32
+    assert np.linalg.norm(found, axis=1) == pytest.approx(1, abs=1e-5)
+    assert (found * exact).sum(axis=1).min() > 0.999
+
+
+def test_without_padding_in_float32_the_vectors_are_the_same(
+    encoder: OpenClipTextEncoder, minilm: Path
+) -> None:
+    tower, tokens = load_tower(minilm)
+    with torch.inference_mode():
+        found = packed(tower.eval(), bfloat16=False)(tokens.ids(MIXED))
+    unit = torch.nn.functional.normalize(found, dim=-1).numpy()
+    assert unit == pytest.approx(vectors(encoder, *MIXED), abs=1e-5)
+
+
+def test_sentences_of_like_meaning_are_close(default: OpenClipTextEncoder) -> None:
+    cat, kitten, shares = vectors(default, *TEXTS[:3])
     assert cat @ kitten > 0.5 > 0.2 > cat @ shares
 
 
@@ -90,6 +134,15 @@ def test_no_texts_have_no_vectors(encoder: OpenClipTextEncoder) -> None:
     assert encoder.encode([]) == []
 
 
+def test_a_text_without_tokens_is_refused(copied: Path) -> None:
+    path = copied / "tokenizer.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"post_processor": None}))
+    encoder = OpenClipTextEncoder(copied, TextArgs())
+    assert encoder.count_tokens("hello world") == 2
+    with pytest.raises(InvalidRequest, match="nothing that the model can read"):
+        encoder.encode(["fine", ""])
+
+
 def test_loading_needs_no_network(minilm: Path, no_network: None, capfd: pytest.CaptureFixture[str]) -> None:
     OpenClipTextEncoder(minilm, TextArgs()).encode(["hello"])
     assert capfd.readouterr() == ("", "")
@@ -112,7 +165,7 @@ def test_the_pooling_that_the_folder_asks_for_is_used(copied: Path, encoder: Ope
     pooling.mkdir()
     asks = {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}
     (pooling / "config.json").write_text(json.dumps(asks))
-    first_token = vectors(OpenClipTextEncoder(copied, TextArgs()), TEXTS[0])
+    first_token = vectors(OpenClipTextEncoder(copied, TextArgs(), exact=True), TEXTS[0])
     assert abs((first_token * vectors(encoder, TEXTS[0])).sum()) < 0.99
     (pooling / "config.json").write_text(json.dumps({"pooling_mode_max_tokens": True}))
     with pytest.raises(ConfigError, match="pooling_mode_max_tokens"):
@@ -181,10 +234,12 @@ def test_a_hugging_face_text_tower_lies_in_the_folder(tmp_path: Path, minilm: Pa
     build(
         tmp_path, text={**text, "hf_model_name": str(minilm), "hf_model_pretrained": False}, saved_text=text
     )
-    encoder = OpenClipTextEncoder(tmp_path, TextArgs(max_tokens=64))
+    encoder = OpenClipTextEncoder(tmp_path, TextArgs(max_tokens=64), exact=True)
     found = vectors(encoder, *TEXTS)
     assert found.shape == (len(TEXTS), EMBED_DIM)
     assert found == pytest.approx(np.concatenate([vectors(encoder, text) for text in TEXTS]), abs=1e-5)
+    default = vectors(OpenClipTextEncoder(tmp_path, TextArgs(max_tokens=64)), *TEXTS)
+    assert (default * found).sum(axis=1).min() > 0.999
     assert encoder.count_tokens("hello world") == 4
 
 

@@ -17,7 +17,7 @@ from ray.serve._private.router import AsyncioRouter
 from deployments import token_channel
 from deployments.affinity import of_replica
 from deployments.calls import Handle
-from deployments.token_channel import Address, Batch, Channels, Inbox, Outboxes, Sent
+from deployments.token_channel import Address, Batch, Channels, Inbox, Outboxes, OutOfTime, Sent
 from multimodal.errors import StageUnavailable
 from multimodal.types import Delta, GenerationStep
 
@@ -198,7 +198,7 @@ async def test_an_answer_ends_at_its_deadline() -> None:
         await asyncio.sleep(10)
         yield step("a")
 
-    with pytest.raises(TimeoutError):
+    with pytest.raises(OutOfTime):
         async for _ in Inbox(Address("gateway", 0)).steps(call(), time.time() + 0.05):
             pass
 

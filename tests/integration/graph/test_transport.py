@@ -124,7 +124,7 @@ async def test_a_picture_that_nobody_wants_any_more_is_given_up() -> None:
     assert response.cancelled
 
 
-def test_a_large_picture_is_kept_until_it_is_taken() -> None:
+async def test_a_large_picture_is_kept_until_it_is_taken() -> None:
     large = LargeOnes()
     large.put(key(), LARGE)
     assert large.take(key("other")) is None
@@ -132,7 +132,7 @@ def test_a_large_picture_is_kept_until_it_is_taken() -> None:
     assert large.take(key()) is None
 
 
-def test_few_large_pictures_are_kept() -> None:
+async def test_few_large_pictures_are_kept() -> None:
     large = LargeOnes()
     for number in range(KEPT + 1):
         large.put(key(str(number)), LARGE)

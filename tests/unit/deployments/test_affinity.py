@@ -11,7 +11,7 @@ import pytest
 from ray.serve._private.common import DeploymentHandleSource, DeploymentID, RequestMetadata
 from ray.serve.request_router import PendingRequest, ReplicaID, RunningReplica
 
-from deployments.affinity import AffinityRouter
+from deployments.affinity import AffinityRouter, of_replica
 from multimodal.ring import Ring
 
 DEPLOYMENT = DeploymentID("Worker", "app")
@@ -170,6 +170,46 @@ async def test_requests_without_a_key_do_not_take_the_place_of_others() -> None:
         met = await routed.choose_all(*keys)
         assert met[1::2] == [Ring(NAMES).order(key)[0] for key in keys[1::2]]
         routed.complete(*met)
+
+
+# --- calls for one replica -----------------------------------------------------------------------
+
+
+async def test_calls_for_one_replica_go_there_however_many_they_are() -> None:
+    routed = Routed(*three())
+    for name in NAMES:
+        assert set(await routed.choose_all(*[of_replica(name)] * 3 * FLOOR)) == {name}
+
+
+async def test_calls_for_several_replicas_at_a_time_are_not_mixed_up() -> None:
+    routed = Routed(*three())
+    assert await routed.choose_all(*map(of_replica, NAMES * 5)) == list(NAMES * 5)
+
+
+async def test_a_call_for_a_replica_that_is_full_waits_for_it() -> None:
+    replicas = three()
+    replicas[1].queue = replicas[1].max_ongoing_requests = 1
+    routed = Routed(*replicas)
+    call = asyncio.ensure_future(routed.choose(of_replica("r1")))
+    await asyncio.sleep(0.1)
+    assert not call.done()
+    replicas[1].queue = 0
+    assert await asyncio.wait_for(call, 10) == "r1"
+
+
+async def test_a_call_for_a_replica_that_is_gone_goes_to_any() -> None:
+    routed = Routed(*three())
+    routed.run(Replica("r0"), Replica("r2"))
+    assert set(await routed.choose_all(*[of_replica("r1")] * 9)) <= {"r0", "r2"}
+    assert await routed.choose(of_replica("r0")) == "r0"
+    routed.run(Replica("r2"))
+    assert await routed.choose(of_replica("r0")) == "r2"
+
+
+async def test_so_does_one_for_a_replica_that_died_before_serve_has_noticed() -> None:
+    routed = Routed(*three())
+    routed.router.on_replica_actor_died(ReplicaID("r1", DEPLOYMENT))
+    assert set(await routed.choose_all(*[of_replica("r1")] * 9)) <= {"r0", "r2"}
 
 
 async def test_arguments_that_cannot_work_are_refused() -> None:

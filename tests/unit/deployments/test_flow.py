@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -12,7 +13,7 @@ from ray.serve._private.common import RequestMetadata
 from starlette.types import Message
 
 from deployments import flow
-from deployments.flow import BoundedMessageQueue, BoundedReceive
+from deployments.flow import BoundedDirectReceive, BoundedMessageQueue, BoundedReceive
 from deployments.proxy import layers
 
 METADATA = RequestMetadata(request_id="r", internal_request_id="i")
@@ -154,24 +155,114 @@ async def test_a_request_that_the_proxy_forgot_is_a_disconnect() -> None:
     assert (await receive())["type"] == "http.disconnect"
 
 
-PATCHED = ((proxy, "MessageQueue"), (replica, "ASGIReceiveProxy"))
+class Connection:
+    """A client's, as uvicorn in the replica has it, and the replica's end."""
+
+    def __init__(self, *messages: Message) -> None:
+        self.read = 0
+        """Messages that uvicorn has read from the client."""
+        self.hung_up = asyncio.Event()
+        self._messages = deque(messages)
+        self.receive = BoundedDirectReceive({"type": "http"}, self._receive, asyncio.get_running_loop())
+        self.fetching: asyncio.Task[None] = self.receive.fetch_until_disconnect_task()
+
+    async def _receive(self) -> Message:
+        if self._messages:
+            self.read += 1
+            return self._messages.popleft()
+        await self.hung_up.wait()
+        return {"type": "http.disconnect"}
+
+    async def body(self) -> AsyncIterator[bytes]:
+        """What the app receives."""
+        more = True
+        while more:
+            message = await asyncio.wait_for(self.receive(), 10)
+            more = message["more_body"]
+            yield message["body"]
+
+
+def numbered(count: int) -> list[Message]:
+    return [body(bytes([number]), more=number < count - 1) for number in range(count)]
+
+
+async def test_a_direct_upload_is_one_message_ahead_of_the_app() -> None:
+    connection = Connection(*numbered(100))
+    taken, ahead = [], []
+    async for data in connection.body():
+        taken.append(data[0])
+        await idle()
+        ahead.append(connection.read - len(taken))
+
+    assert taken == list(range(100))
+    assert max(ahead) == 1
+    connection.fetching.cancel()
+
+
+async def test_an_app_that_waits_for_a_direct_upload_gets_all_of_it() -> None:
+    connection = Connection(*numbered(100))
+    assert [data[0] async for data in connection.body()] == list(range(100))
+    connection.fetching.cancel()
+
+
+async def test_an_app_that_reads_nothing_stops_a_direct_client() -> None:
+    connection = Connection(*numbered(100))
+    await idle()
+
+    assert connection.read == 1
+    connection.fetching.cancel()  # as Serve does when the app has answered
+    with pytest.raises(asyncio.CancelledError):
+        await connection.fetching
+
+
+async def test_an_app_without_a_body_to_take_sees_a_direct_client_hang_up() -> None:
+    connection = Connection(*numbered(2))
+    assert [data async for data in connection.body()] == [b"\0", b"\1"]
+    waiting = asyncio.create_task(connection.receive())
+    await idle()
+    assert not waiting.done()
+    connection.hung_up.set()
+
+    assert (await asyncio.wait_for(waiting, 10))["type"] == "http.disconnect"
+    await asyncio.wait_for(connection.fetching, 10)  # by which Serve knows
+    assert (await asyncio.wait_for(connection.receive(), 10))["type"] == "http.disconnect"
+
+
+async def test_a_direct_client_that_hangs_up_in_its_upload_is_seen_after_what_it_sent() -> None:
+    connection = Connection(*numbered(9)[:3])
+    connection.hung_up.set()
+    kinds = []
+    for _ in range(4):
+        await idle()
+        kinds.append((await asyncio.wait_for(connection.receive(), 10))["type"])
+
+    assert kinds == ["http.request"] * 3 + ["http.disconnect"]
+    await asyncio.wait_for(connection.fetching, 10)
+
+
+PATCHED = (
+    (proxy, "MessageQueue", BoundedMessageQueue),
+    (replica, "ASGIReceiveProxy", BoundedReceive),
+    (replica, "ASGIDIReceiveProxy", BoundedDirectReceive),
+)
+"""Modules of Serve, the names in them, and what stands there instead."""
 
 
 def test_the_proxy_and_the_replica_use_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module, name in PATCHED:
+    for module, name, _ in PATCHED:
         monkeypatch.setattr(module, name, getattr(module, name))
     around = [repr(layer) for layer in layers()]
     flow.bound_replica()
 
     assert around == ["Middleware(PiecewiseDownloads)", "Middleware(ProxyEnvelope)"]
-    assert [getattr(module, name) for module, name in PATCHED] == [BoundedMessageQueue, BoundedReceive]
+    assert all(getattr(module, name) is ours for module, name, ours in PATCHED)
 
 
 @pytest.mark.parametrize("bound", [flow.bound_proxy, flow.bound_replica])
 def test_another_version_of_serve_is_refused(
     monkeypatch: pytest.MonkeyPatch, bound: Callable[[], None]
 ) -> None:
-    for module, name in PATCHED:
+    for module, name, _ in PATCHED:
         monkeypatch.delattr(module, name)
     with pytest.raises(RuntimeError, match="version of Ray Serve"):
         bound()

