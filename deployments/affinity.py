@@ -41,6 +41,9 @@ class AffinityRouter(PowerOfTwoChoicesRequestRouter):
         """Requests of this router, from the choice of a replica on. Where each router keeps its own requests
         below the bound, so is their sum; what Serve knows of those of others is late, and drifts."""
 
+        self._chosen: Counter[ReplicaID] = Counter()
+        """Of those, requests that are not sent yet."""
+
     def initialize_state(  # type: ignore[override]  # a misspelt name is an error, not ignored
         self, *, load_factor: float = LOAD_FACTOR, floor: int = FLOOR
     ) -> None:
@@ -55,6 +58,7 @@ class AffinityRouter(PowerOfTwoChoicesRequestRouter):
             self._by_name, self._ring = by_name, Ring(by_name)
             for gone in self._under_way.keys() - self.curr_replicas.keys():
                 del self._under_way[gone]
+                self._chosen.pop(gone, None)
 
     async def choose_replicas(
         self, candidate_replicas: list[RunningReplica], pending_request: PendingRequest | None = None
@@ -94,7 +98,8 @@ class AffinityRouter(PowerOfTwoChoicesRequestRouter):
         # A task routes many requests before the first of them is sent, and has to know of those. Each is
         # sent, or cancelled, by the task that the result has just woken: before what is called next.
         self._begin(replica.replica_id)
-        self._event_loop.call_soon(self._end, replica.replica_id)
+        self._chosen[replica.replica_id] += 1
+        self._event_loop.call_soon(self._forget_choice, replica.replica_id)
 
     def _oldest_like(self, metadata: RequestMetadata | None) -> PendingRequest | None:
         for pending in self._pending_requests_to_fulfill:
@@ -105,12 +110,21 @@ class AffinityRouter(PowerOfTwoChoicesRequestRouter):
     def on_send_request(self, replica_id: ReplicaID) -> None:
         """Called by Serve with each request that is sent."""
         super().on_send_request(replica_id)
-        self._begin(replica_id)
+        if self._chosen[replica_id]:
+            self._chosen[replica_id] -= 1
+        else:
+            self._begin(replica_id)
 
     def on_request_completed(self, replica_id: ReplicaID, internal_request_id: str) -> None:
         """Called by Serve once for each request that was sent, however it ended."""
         super().on_request_completed(replica_id, internal_request_id)
         self._end(replica_id)
+
+    def _forget_choice(self, replica: ReplicaID) -> None:
+        """Of a request that was cancelled before it was sent."""
+        if self._chosen[replica]:
+            self._chosen[replica] -= 1
+            self._end(replica)
 
     def _begin(self, replica: ReplicaID) -> None:
         self._under_way[replica] += 1

@@ -33,7 +33,7 @@ def keep_on_loopback() -> None:
     replica.add_port_to_grpc_server = _add_loopback_port
     if is_one_machine() and _is_set("RAY_SERVE_ENABLE_HA_PROXY"):
         # HAProxy has the address that clients use, and asks Gateways at 127.0.0.1, whatever that address is.
-        replica.start_asgi_http_server = _start_on_loopback
+        replica.start_asgi_http_server = _start_on_loopback  # type: ignore[attr-defined]
 
 
 def reaches_replicas() -> bool:
@@ -58,7 +58,7 @@ async def _start_on_loopback(
     enable_so_reuseport: bool = False,
 ) -> tuple[asyncio.Task[None], uvicorn.Server]:
     options = http_options.model_copy(update={"host": "127.0.0.1"})
-    return await http_util.start_asgi_http_server(  # type: ignore[attr-defined]
+    return await http_util.start_asgi_http_server(
         app, options, event_loop=event_loop, enable_so_reuseport=enable_so_reuseport
     )
 
