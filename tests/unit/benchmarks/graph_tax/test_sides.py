@@ -20,7 +20,9 @@ _CONSTANTS = """
 import json, sys
 sys.path += json.loads(sys.argv[1])
 from ray.serve._private import constants
-print(json.dumps({name: getattr(constants, name) for name in json.loads(sys.argv[2])}))
+def constant(name):
+    return getattr(constants, name if hasattr(constants, name) else name.removeprefix("RAY_SERVE_"))
+print(json.dumps({name: constant(name) for name in json.loads(sys.argv[2])}))
 """
 
 
@@ -42,7 +44,7 @@ def test_what_is_taken_for_serves_defaults_is_what_serve_says() -> None:
 def _as_text(value: object) -> str:
     if value is None:
         return ""
-    return str(int(value)) if isinstance(value, bool | int | float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else str(int(value) if isinstance(value, int) else value)
 
 
 def _graph(document: dict[str, object]) -> dict[str, object]:
