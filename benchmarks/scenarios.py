@@ -162,7 +162,7 @@ SCENARIOS: Sequence[Scenario] = (
         full_minutes=12,
     ),
 )
-"""`generation` and `memory` are missing: they measure a server that is running already."""
+"""`memory` is missing: it measures a server that is running already."""
 
 
 def chosen(mode: Mode, only: Sequence[str]) -> list[Scenario]:

@@ -1,7 +1,7 @@
-"""What the proxy in front of the Gateway answers on its own account, as OpenAI's error envelope.
+"""What Ray Serve answers on its own account, as OpenAI's error envelope.
 
-Ray Serve's proxy writes plain text where no Gateway could answer: its queue is full, it died, or it is not
-there yet. This runs in the proxy, as its outermost layer.
+It writes plain text where Gateway could not answer: its queue is full, it died, or it is not there yet. This
+is the outermost layer of Serve's HTTP server, in Gateway, or in Serve's proxy where there is no HAProxy.
 """
 
 from __future__ import annotations
