@@ -5,8 +5,9 @@ What plots are made of stands in `plot_data`; its names can be imported from her
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypedDict, TypeVar
 
@@ -138,11 +139,7 @@ def medians(
     target: Target | None = None,
 ) -> Finding:
     """Of pairs."""
-    ratio = ratio_of_medians(first, second)
-    found = median(first), median(second)
-    return Finding(
-        name=name, sides=sides, ratio=ratio, first=found[0], second=found[1], unit=unit, target=target
-    )
+    return _finding(name, sides, ratio_of_medians(first, second), median, (first, second), unit, target)
 
 
 def sums(
@@ -154,11 +151,7 @@ def sums(
     target: Target | None = None,
 ) -> Finding:
     """Of pairs."""
-    ratio = ratio_of_sums(first, second)
-    found = float(sum(first)), float(sum(second))
-    return Finding(
-        name=name, sides=sides, ratio=ratio, first=found[0], second=found[1], unit=unit, target=target
-    )
+    return _finding(name, sides, ratio_of_sums(first, second), sum, (first, second), unit, target)
 
 
 def percentiles(
@@ -171,11 +164,22 @@ def percentiles(
     target: Target | None = None,
 ) -> Finding:
     """Of the values of all turns together."""
+    pooled = [value for turn in first for value in turn], [value for turn in second for value in turn]
     ratio = ratio_of_percentiles(first, second, percent)
-    found = [percentile([value for turn in side for value in turn], percent) for side in (first, second)]
-    return Finding(
-        name=name, sides=sides, ratio=ratio, first=found[0], second=found[1], unit=unit, target=target
-    )
+    return _finding(name, sides, ratio, partial(percentile, percent=percent), pooled, unit, target)
+
+
+def _finding(
+    name: str,
+    sides: str,
+    ratio: Ratio,
+    statistic: Callable[[Sequence[float]], float],
+    values: tuple[Sequence[float], Sequence[float]],
+    unit: str,
+    target: Target | None,
+) -> Finding:
+    first, second = map(float, map(statistic, values))
+    return Finding(name=name, sides=sides, ratio=ratio, first=first, second=second, unit=unit, target=target)
 
 
 def publish(

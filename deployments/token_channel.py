@@ -123,8 +123,10 @@ class _Outbox:
         event loop, before this goes on. Nothing where there is nothing for IDLE_S: a Gateway that has died
         leaves its channel open, if that goes by reference."""
         if not self._filled.is_set():
+            # Not `wait_for`: of steps and a cancellation at the same time it drops the cancellation.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._filled.wait(), IDLE_S)
+                async with asyncio.timeout(IDLE_S):
+                    await self._filled.wait()
         self._filled.clear()
         steps, self._steps = tuple(self._steps), []
         return steps

@@ -6,10 +6,14 @@ in one handler. Messages never hold paths, addresses, secrets or user content.
 
 from __future__ import annotations
 
+import json
 from typing import ClassVar
 
 RESTART_S = 30
 """The embedded engine boots in 25 to 40 s on two cores, most other deployments in 10 s."""
+
+GATEWAY_RESTART_S = 5
+"""A Gateway loads no model."""
 
 
 class MultimodalError(Exception):
@@ -33,6 +37,12 @@ def _rebuild(
     cls: type[MultimodalError], message: str, param: str | None, retry_after_s: int | None
 ) -> MultimodalError:
     return cls(message, param=param, retry_after_s=retry_after_s)
+
+
+def envelope(error: MultimodalError) -> bytes:
+    """OpenAI's error object as JSON."""
+    body = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
+    return json.dumps({"error": body}).encode()
 
 
 class ConfigError(MultimodalError):

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from multimodal.errors import InvalidRequest, MultimodalError
+from multimodal.errors import InvalidRequest, MultimodalError, envelope
 
 logger = logging.getLogger("multimodal.error")
 
@@ -132,12 +132,6 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(current))
         yield current
         current = current.__cause__ or current.__context__
-
-
-def envelope(error: MultimodalError) -> bytes:
-    """OpenAI's error object as JSON."""
-    body = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
-    return json.dumps({"error": body}).encode()
 
 
 def error_headers(error: MultimodalError) -> dict[str, str]:

@@ -11,13 +11,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from multimodal.api.errors import EndpointNotFound, error_response
 from multimodal.api.sse import error_event
-from multimodal.errors import DeadlineExceeded, MultimodalError, Overloaded, StageUnavailable
+from multimodal.errors import (
+    GATEWAY_RESTART_S,
+    DeadlineExceeded,
+    MultimodalError,
+    Overloaded,
+    StageUnavailable,
+)
 
 OWN_PATHS = "/-/"
 """Serve's own endpoints (health, routes) are for load balancers, not for OpenAI's clients."""
-
-GATEWAY_RESTART_S = 5
-"""A Gateway loads no model."""
 
 
 class ProxyEnvelope:

@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel
 
-from multimodal.api.errors import envelope
 from multimodal.api.responses import ChatUsage, MediaNote, StageTime, cited
-from multimodal.errors import MultimodalError
+from multimodal.errors import MultimodalError, envelope
 from multimodal.types import Delta, Sources, StageEvent, Usage
 
 DONE = b"data: [DONE]\n\n"

@@ -7,24 +7,19 @@ answers in plain text. This program takes its place: it corrects the configurati
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
 import stat
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from multimodal.errors import MultimodalError, StageUnavailable
+from multimodal.errors import GATEWAY_RESTART_S, MultimodalError, StageUnavailable, envelope
 from multimodal.serving.processes import die_with_parent
 
-RETRY_S = 5
-"""A Gateway loads no model."""
-
 ABSENT = StageUnavailable(
-    f"No Gateway is there: the server is starting, or restarts. Try again in {RETRY_S} s.",
-    retry_after_s=RETRY_S,
+    f"No Gateway is there: the server is starting, or restarts. Try again in {GATEWAY_RESTART_S} s.",
+    retry_after_s=GATEWAY_RESTART_S,
 )
 
 _SECTION = re.compile(r"(?=^(?:global|defaults|frontend|backend|listen)\b)", re.MULTILINE)
@@ -102,7 +97,7 @@ def _section(text: str, absent: Path) -> str:
     if text.startswith(_FRONTEND):
         return _replaced(text, r"(?<=\n)(?=    # Routes endpoint)", _CALLER)
     if text.startswith("backend default_backend"):
-        # Serve's applications are all there is, so that they are not there yet.
+        # Our application takes every path, so where none takes one, it is not there yet.
         return _replaced(text, r"http-request return .*", "http-request deny deny_status 503")
     # On a connection that had others' requests before, a Gateway that dies would leave no answer at all.
     text = re.sub(r"(?<=http-reuse )always", "safe", text)
@@ -119,9 +114,8 @@ def _replaced(text: str, pattern: str, new: str) -> str:
 
 def http_answer(error: MultimodalError) -> bytes:
     """A whole HTTP answer, as HAProxy takes it from a file: OpenAI's envelope."""
-    fields = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
-    body = json.dumps({"error": fields}).encode()
-    head: Sequence[str] = (
+    body = envelope(error)
+    head = (
         f"HTTP/1.1 {error.status} Service Unavailable",
         "Content-Type: application/json",
         f"Content-Length: {len(body)}",

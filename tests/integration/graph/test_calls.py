@@ -8,6 +8,7 @@ from collections.abc import Generator, Mapping
 from types import SimpleNamespace
 from typing import cast
 
+import grpc  # type: ignore[import-untyped]
 import pytest
 import ray.exceptions
 from ray.serve import exceptions as serve_exceptions
@@ -60,6 +61,17 @@ def test_a_dead_replica_is_a_stage_that_restarts() -> None:
     error = translate(ray.exceptions.RayActorError(), "Reader")
     assert type(error) is StageUnavailable
     assert error.retry_after_s
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [(grpc.StatusCode.UNAVAILABLE, StageUnavailable), (grpc.StatusCode.INTERNAL, grpc.aio.AioRpcError)],
+)
+def test_a_call_by_value_whose_replica_is_gone_is_a_stage_that_restarts(
+    code: grpc.StatusCode, expected: type[Exception]
+) -> None:
+    nothing = grpc.aio.Metadata()
+    assert type(translate(grpc.aio.AioRpcError(code, nothing, nothing), "Reader")) is expected
 
 
 def test_an_object_that_went_away_with_its_process_can_be_loaded_again() -> None:

@@ -171,6 +171,50 @@ async def test_a_channel_that_breaks_costs_no_answer(world: World) -> None:
     assert world.cancelled
 
 
+async def test_a_channel_that_has_long_been_idle_is_opened_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(token_channel, "IDLE_S", 0.02)
+    await whole(world.answer("one", "x"))
+    await asyncio.sleep(0.1)
+    assert world.channels._open == {}
+    assert await whole(world.answer("one", "abc")) == "abc"
+    assert world.channels_opened.count("one") == 2
+
+
+async def test_steps_that_a_closed_channel_has_not_delivered_are_said_to_be_lost_at_once() -> None:
+    outboxes = Outboxes()
+    batches = outboxes.channel("gateway")
+    taking = asyncio.ensure_future(anext(batches))
+    await asyncio.sleep(0)
+    call = outboxes.deliver(Address("gateway", 0), _with_a_break(outboxes, batches, taking))
+    await anext(call)
+    with pytest.raises(StageUnavailable, match="lost"):
+        await anext(call)
+
+
+async def _with_a_break(
+    outboxes: Outboxes, batches: AsyncGenerator[Batch, None], taking: asyncio.Future[Batch]
+) -> AsyncGenerator[GenerationStep, None]:
+    """The channel closes between two steps, with one that nobody has taken."""
+    yield step("a")
+    yield step("b")
+    taking.cancel()
+    await asyncio.wait([taking])
+    await batches.aclose()
+    yield step("c")
+
+
+async def test_a_call_that_is_cancelled_at_the_other_end_is_an_error() -> None:
+    async def call() -> AsyncGenerator[GenerationStep | Sent, None]:
+        yield step("a")
+        raise asyncio.CancelledError
+
+    with pytest.raises(StageUnavailable, match="lost"):
+        async for _ in Inbox(Address("gateway", 0)).steps(call(), time.time() + 10):
+            pass
+
+
 async def test_lost_steps_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(token_channel, "LATE_S", 0.05)
 

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from ray.serve.handle import DeploymentResponse
 
+from deployments import pictures
 from deployments.calls import BY_VALUE_BYTES, Pending, are_small
 from deployments.pictures import ENCODED_BYTES, KEPT, LargeOnes, Picture, hand_on, may_be_small
-from multimodal.errors import InvalidMedia
+from multimodal.errors import InvalidMedia, LostMedia, StageUnavailable
 from multimodal.identity import Feature, FeatureKey
 from multimodal.types import Image, Media, MediaKind, MediaSource, Ready
 from tests.integration.graph.test_calls import Response
@@ -130,6 +131,19 @@ async def test_a_large_picture_is_kept_until_it_is_taken() -> None:
     assert large.take(key("other")) is None
     assert large.take(key()) is LARGE
     assert large.take(key()) is None
+
+
+async def test_a_large_picture_that_nobody_takes_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "KEPT_S", 0.01)
+    large = LargeOnes()
+    large.put(key(), LARGE)
+    await asyncio.sleep(0.05)
+    assert large.take(key()) is None
+
+
+async def test_a_small_picture_whose_loader_dies_is_loaded_again_as_a_large_one_is() -> None:
+    with pytest.raises(LostMedia):
+        await a_picture(StageUnavailable.restarting("MediaLoader")).arrived()
 
 
 async def test_few_large_pictures_are_kept() -> None:
