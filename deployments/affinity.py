@@ -14,8 +14,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+import ray
+import ray.exceptions
+from ray.experimental.locations import get_local_object_locations
 from ray.serve._private.common import RequestMetadata
 from ray.serve._private.request_router.pow_2_router import PowerOfTwoChoicesRequestRouter
+from ray.serve.exceptions import RayServeException
 from ray.serve.request_router import PendingRequest, ReplicaID, RunningReplica
 
 from multimodal.ring import FLOOR, LOAD_FACTOR, LoadBound, Ring
@@ -59,6 +63,18 @@ class AffinityRouter(PowerOfTwoChoicesRequestRouter):
             for gone in self._under_way.keys() - self.curr_replicas.keys():
                 del self._under_way[gone]
                 self._chosen.pop(gone, None)
+
+    async def _choose_replica_for_request(
+        self, pending_request: PendingRequest, *, is_retry: bool = False
+    ) -> RunningReplica:
+        """Raises RayServeException where an argument failed.
+
+        Where the caller does not know yet that the replica that made an argument died, Serve takes that
+        error for one of the replica that was to get it, and would try again without a pause.
+        """
+        if is_retry:
+            await _check_arguments(pending_request)
+        return await super()._choose_replica_for_request(pending_request, is_retry=is_retry)
 
     async def choose_replicas(
         self, candidate_replicas: list[RunningReplica], pending_request: PendingRequest | None = None
@@ -134,6 +150,20 @@ class AffinityRouter(PowerOfTwoChoicesRequestRouter):
             self._under_way[replica] -= 1
         else:
             del self._under_way[replica]
+
+
+async def _check_arguments(pending: PendingRequest) -> None:
+    references = [arg for arg in (*pending.args, *pending.kwargs.values()) if isinstance(arg, ray.ObjectRef)]
+    known = get_local_object_locations(references)
+    for reference in references:
+        # What lies nowhere is small, or an error, or not made yet.
+        is_there = reference in known and known[reference]["node_ids"]
+        if is_there or not ray.wait([reference], timeout=0, fetch_local=False)[0]:
+            continue
+        try:
+            await reference
+        except ray.exceptions.RayError as error:
+            raise RayServeException("An argument of the call failed.") from error
 
 
 def _alike(one: RequestMetadata, other: RequestMetadata) -> bool:

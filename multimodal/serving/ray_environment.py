@@ -41,6 +41,8 @@ DEFAULTS = {
     # default, and so does each replica report its metrics.
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
     "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "2000",
+    # What went with a machine is lost. Ray would have who waits for it wait for ten minutes.
+    "RAY_fetch_fail_timeout_milliseconds": "5000",
     # OpenMP's threads spin while they wait for each other, for some 100 ms as libgomp would have it. On a
     # virtual machine whose cores are all busy, other threads then wake up to a second late, and tokens come
     # in bursts.

@@ -53,6 +53,15 @@ class Cluster:
         command = [sys.executable, "-m", "tests.e2e.machine", str(port), resource]
         self._machines.append(subprocess.Popen(command, env=os.environ | settings))
 
+    def freeze_machines(self) -> None:
+        """Whoever asks them something waits."""
+        for machine in self._machines:
+            for process in (
+                psutil.Process(machine.pid),
+                *psutil.Process(machine.pid).children(recursive=True),
+            ):
+                process.suspend()
+
     def lose_machines(self) -> None:
         """Kill all that was added at once, as if somebody had pulled the plug."""
         for machine in self._machines:
