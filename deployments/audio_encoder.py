@@ -9,7 +9,7 @@ from functools import partial
 
 from deployments.batching import batched
 from deployments.lanes import Lane
-from deployments.replica import ReportsMetrics, count_batch, refuse_if_late
+from deployments.replica import ReportsMetrics, count_batch, give_way_to_text, refuse_if_late
 from multimodal.cache.flights import Flights
 from multimodal.config import AppArgs
 from multimodal.encoders.speech import window_of
@@ -35,6 +35,7 @@ class AudioEncoder(ReportsMetrics):
     """
 
     def __init__(self, args: AppArgs, make: Callable[[AppArgs], AudioBackend]) -> None:
+        give_way_to_text(args)
         self._backend = make(args)
         self._part_windows = args.audio.part_windows
         self._lane = Lane()

@@ -8,7 +8,7 @@ from functools import partial
 
 from deployments.batching import batched
 from deployments.lanes import Lane
-from deployments.replica import ReportsMetrics, count_batch, refuse_if_late
+from deployments.replica import ReportsMetrics, count_batch, give_way_to_text, refuse_if_late
 from deployments.sharing import Shared
 from multimodal.config import AppArgs
 from multimodal.identity import FeatureKey
@@ -20,6 +20,7 @@ class Reader(ReportsMetrics):
     """Reads the pictures of all requests together."""
 
     def __init__(self, args: AppArgs, make: Callable[[AppArgs], ReaderBackend]) -> None:
+        give_way_to_text(args)
         self._backend = make(args)
         self._lane = Lane()
         self._shared = Shared(args.cache)

@@ -7,7 +7,9 @@ from ray import serve
 
 from deployments.batching import in_replica
 from deployments.loopback import keep_on_loopback
+from multimodal.config import AppArgs
 from multimodal.errors import DeadlineExceeded
+from multimodal.serving.processes import give_way
 from multimodal.types import MediaKind, RequestContext
 
 keep_on_loopback()
@@ -35,6 +37,12 @@ def refuse_if_late(ctx: RequestContext) -> None:
     """Raise DeadlineExceeded where nobody waits for the result any more."""
     if ctx.remaining_s() <= 0:
         raise DeadlineExceeded("The request waited too long for its turn. Try again, or send less media.")
+
+
+def give_way_to_text(args: AppArgs) -> None:
+    """Called by the replica of a deployment that works on media, before it starts threads and processes."""
+    if args.media_cpu == "idle" and in_replica():
+        give_way()
 
 
 class ReportsMetrics:

@@ -9,7 +9,7 @@ from functools import partial
 
 from deployments.batching import batched
 from deployments.lanes import Lane
-from deployments.replica import ReportsMetrics, count_batch, refuse_if_late
+from deployments.replica import ReportsMetrics, count_batch, give_way_to_text, refuse_if_late
 from deployments.sharing import Shared
 from multimodal.config import AppArgs, VisionArgs
 from multimodal.identity import FeatureKey
@@ -21,6 +21,7 @@ class VisionTower(ReportsMetrics):
     """Holds the connector, or the tower and projector of the generator's own checkpoint."""
 
     def __init__(self, args: AppArgs, make: Callable[[AppArgs], VisionBackend]) -> None:
+        give_way_to_text(args)
         vision = args.vision or VisionArgs()
         self._backend = make(args)
         self._lane = Lane()

@@ -354,6 +354,14 @@ class GeneratorArgs(Settings):
     max_model_len: int = Field(8192, gt=0, description="prompt and answer, tokens")
     max_num_seqs: int = Field(64, gt=0, description="requests in one engine step")
     max_num_batched_tokens: int = Field(2048, gt=0, description="tokens in one engine step")
+    media_prefill_tokens: int | None = Field(
+        32,
+        gt=0,
+        description=(
+            "tokens that one engine step reads, with prompts with media, while there are texts: fewer, and "
+            "texts go on as if there were no others; null: no limit"
+        ),
+    )
     block_tokens: int | None = Field(
         32,
         gt=0,
@@ -439,6 +447,13 @@ class AppArgs(Settings):
         VisionArgs(), description="VisionTower; null where the generator looks at pixels, or at nothing"
     )
     generator: GeneratorArgs = GeneratorArgs()
+    media_cpu: Literal["idle", "normal"] = Field(
+        "idle",
+        description=(
+            "which time of the processor work on media gets: idle, what generator and Gateway leave, so that "
+            "a flood of pictures does not hold up text; normal, the same share as they"
+        ),
+    )
 
     @model_validator(mode="after")
     def _one_way_to_see(self) -> Self:

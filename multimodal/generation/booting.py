@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from multimodal.config import GeneratorArgs
 from multimodal.errors import ConfigError
+from multimodal.generation.precedence import MEDIA_TOKENS
 from multimodal.generation.sampling import first_line
 from multimodal.types import MediaKind
 
@@ -43,6 +44,8 @@ def start(model: Path, args: GeneratorArgs) -> AsyncLLM:
         enforce_eager=args.enforce_eager,
         enable_prefix_caching=True,
         scheduling_policy="priority",
+        scheduler_cls=_scheduler(args),
+        additional_config={MEDIA_TOKENS: args.media_prefill_tokens},
         enable_mm_embeds=True,
         limit_mm_per_prompt=limits(args),
         worker_extension_cls=WORKER_EXTENSION,
@@ -59,6 +62,16 @@ def start(model: Path, args: GeneratorArgs) -> AsyncLLM:
         return AsyncLLM.from_engine_args(engine_args)
     except (ValueError, RuntimeError) as error:
         raise ConfigError(f"The generator's model could not be started: {first_line(error)}") from error
+
+
+def _scheduler(args: GeneratorArgs) -> str | None:
+    from vllm.platforms import current_platform
+
+    if args.media_prefill_tokens is None:
+        return None
+    return (
+        f"multimodal.generation.scheduling.{'TextFirst' if current_platform.is_cpu() else 'AsyncTextFirst'}"
+    )
 
 
 def placeholders(args: GeneratorArgs) -> dict[MediaKind, str]:

@@ -19,6 +19,7 @@ from multimodal.errors import (
     StageUnavailable,
 )
 from multimodal.generation.booting import placeholders, start
+from multimodal.generation.precedence import priority
 from multimodal.generation.prompt import Prompt, PromptBuilder, PromptStyle, VisualSize
 from multimodal.generation.sampling import first_line, prompt_budget_tokens, sampling_params
 from multimodal.generation.visuals import inputs, size
@@ -95,7 +96,10 @@ class VllmEngine:
         # Clients may choose request ids, and two at a time may choose the same.
         engine_id = f"{ctx.request_id}-{uuid.uuid4().hex}"
         outputs = self._engine.generate(
-            self._engine_prompt(ctx, prompt, visuals), sampling, engine_id, priority=ctx.priority
+            self._engine_prompt(ctx, prompt, visuals),
+            sampling,
+            engine_id,
+            priority=priority(ctx.priority, media=bool(prompt.visuals)),
         )
         async with aclosing(outputs) as stream:
             while (output := await self._next(ctx, stream, request.sampling)) is not None:

@@ -31,6 +31,16 @@ def die_with_parent(sig: signal.Signals) -> None:
     _prctl(_PR_SET_PDEATHSIG, sig)
 
 
+def give_way() -> None:
+    """This process, and all that it starts from now on, gets the time of the processor that others leave.
+
+    SCHED_IDLE, sched(7): where all cores are busy, some percent beside a process of Ray's niceness.
+    """
+    for thread in os.listdir("/proc/self/task"):
+        with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+            os.sched_setscheduler(int(thread), os.SCHED_IDLE, os.sched_param(0))
+
+
 def reap_orphans(own_child: int | None = None) -> None:
     """Collect orphans that became ours and have ended, but not `own_child`, whose owner does that."""
     for process in psutil.Process().children():

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from multimodal.config import GeneratorArgs
 from multimodal.generation.booting import WORKER_EXTENSION, limits
+from multimodal.generation.precedence import MEDIA_TOKENS, priority
 from multimodal.generation.visuals import inputs
 from multimodal.types import Visual
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[3]
 TOKENS = 8
+PIECE_TOKENS = 7
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_LOGGING_LEVEL": "ERROR",
@@ -43,6 +45,9 @@ class Question:
 
     text: str
     visuals: tuple[Visual, ...]
+
+
+TEXT = Question("The text that is written meanwhile.", ())
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,10 @@ def main(asked: str, answered: str) -> None:
         enable_mm_embeds=True,
         enable_prefix_caching=True,
         skip_mm_profiling=True,
+        scheduling_policy="priority",
+        # As Generator has it: what is given embeddings reads them in pieces beside a text.
+        scheduler_cls=None if args.pixels else "multimodal.generation.scheduling.TextFirst",
+        additional_config={MEDIA_TOKENS: PIECE_TOKENS},
         mm_processor_cache_type="lru",
     )
     answers = [vllm_process.answer(llm, args, questions) for questions in steps]
@@ -112,13 +121,14 @@ def main(asked: str, answered: str) -> None:
 
 
 def answer(llm: LLM, args: GeneratorArgs, questions: Sequence[Question]) -> list[Answer]:
-    """All in one batch."""
+    """All in one batch, beside a text."""
     from vllm import SamplingParams
 
     sampling = SamplingParams(temperature=0, max_tokens=TOKENS, logprobs=0, ignore_eos=True)
-    prompts = [_prompt(llm, args, question) for question in questions]
+    prompts = [_prompt(llm, args, question) for question in (TEXT, *questions)]
+    turns = [priority(0, media=False)] + [priority(0, media=True) for _ in questions]
     answers = []
-    for output in llm.generate(prompts, sampling, use_tqdm=False):
+    for output in llm.generate(prompts, sampling, use_tqdm=False, priority=turns)[1:]:
         (choice,) = output.outputs
         assert choice.logprobs is not None
         said = list(choice.token_ids)
