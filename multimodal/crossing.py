@@ -36,10 +36,11 @@ class Crossing:
     async def to_tower(
         self, param: str, features: ImageFeatures | VideoFeatures | None, *, known: bool
     ) -> bool:
-        """Wait until all others are there too. `known`: its embeddings are there already."""
+        """Wait until all others are there too. `known`: its embeddings are there already, and are of no use
+        to an engine that is given pixels."""
         if param in self._missing:
             self._known = self._known and known
-            if features is not None and not known:
+            if features is not None:
                 self._tokens += _tokens(features, self._max_pixels)
             self.leave(param)
         return await asyncio.shield(self._route) is Route.TOWER

@@ -119,11 +119,11 @@ async def test_the_queue_is_that_of_the_moment_of_the_decision() -> None:
     assert bench.policy.asked == [(2 * TOKENS, 5, False)]
 
 
-async def test_known_embeddings_add_no_tokens() -> None:
+async def test_known_embeddings_count_as_the_engine_would_not_use_them() -> None:
     bench = Bench("a", "b", "c")
     tasks = bench.arrives("a", video(9), known=True), bench.arrives("b"), bench.arrives("c", known=True)
-    assert list(await asyncio.gather(*tasks)) == [False] * 3
-    assert bench.policy.asked == [(TOKENS, 0, False)]
+    assert list(await asyncio.gather(*tasks)) == [True] * 3
+    assert bench.policy.asked == [(11 * TOKENS, 0, False)]
 
 
 async def test_where_all_embeddings_are_known_they_are_used() -> None:
@@ -132,7 +132,7 @@ async def test_where_all_embeddings_are_known_they_are_used() -> None:
         list(await asyncio.gather(bench.arrives("a", known=True), bench.arrives("b", known=True)))
         == [True] * 2
     )
-    assert bench.policy.asked == [(0, 0, True)]
+    assert bench.policy.asked == [(2 * TOKENS, 0, True)]
 
 
 async def test_nobody_waits_for_media_that_are_left_out() -> None:
