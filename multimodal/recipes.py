@@ -17,9 +17,9 @@ from multimodal.models import manifest, refs
 from multimodal.models.refs import FileRef, ModelState
 from multimodal.types import MediaKind, MediaSource, SpeechHints
 
-DECODER_VERSION = 2
+DECODER_VERSION = 3
 IMAGE_VERSION = 1
-OCR_VERSION = 1
+OCR_VERSION = 2
 SPEECH_VERSION = 1
 VIDEO_VERSION = 1
 DOCUMENT_VERSION = 1

@@ -1,7 +1,9 @@
 """The OCR models that rapidocr ships, on pictures drawn by the tests."""
 
+import io
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import onnxruntime  # type: ignore[import-untyped]
@@ -10,11 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
-from multimodal.config import ReaderArgs
+from multimodal.config import Limits, LoaderArgs, ReaderArgs
 from multimodal.encoders import ocr
 from multimodal.encoders.reader import RapidOcrReader
 from multimodal.errors import ConfigError
-from multimodal.types import Image, ImageText
+from multimodal.media.decoder import decode
+from multimodal.types import Image, ImageText, MediaKind, MediaSource
 from tests.media import draw_text
 
 LINES = ["INVOICE 2024-117", "Total amount due: 42.50 EUR", "Please pay within 30 days"]
@@ -73,6 +76,19 @@ def test_small_and_large_letters_on_small_and_large_pages(
     reader: RapidOcrReader, size: tuple[int, int], letters_px: int
 ) -> None:
     assert read(reader, page(size, letters_px)) == LINES
+
+
+@pytest.mark.parametrize("size", [(4000, 3000), (3024, 4032)])
+def test_lines_survive_that_a_photograph_is_decoded_at_half_its_size(
+    reader: RapidOcrReader, size: tuple[int, int]
+) -> None:
+    buffer = io.BytesIO()
+    page(size, 42).save(buffer, "jpeg", quality=85)
+    source = MediaSource(kind=MediaKind.IMAGE, data=buffer.getvalue(), param="x")
+    photograph = decode(source, Limits(), LoaderArgs())
+    assert isinstance(photograph, Image)
+    assert max(photograph.pixels.shape) == max(size) // 2
+    assert texts(*reader.read([photograph])) == LINES
 
 
 @pytest.mark.parametrize("degrees", [-6, 4, 90, 180, 270])
@@ -141,6 +157,14 @@ def wordless(kind: str) -> NDArray[np.uint8]:
 @pytest.mark.parametrize("kind", ["noise", "gradient", "blobs", "checks"])
 def test_pictures_without_writing_have_no_lines(reader: RapidOcrReader, kind: str) -> None:
     assert read(reader, wordless(kind)) == []
+
+
+@pytest.mark.parametrize("kind", ["noise", "gradient", "blobs", "checks"])
+def test_pictures_without_writing_that_were_made_smaller_have_no_lines(
+    reader: RapidOcrReader, kind: str
+) -> None:
+    (found,) = reader.read([replace(image(wordless(kind)), width=1280, height=720)])
+    assert texts(found) == []
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 640), (640, 1), (3, 3)])

@@ -21,7 +21,7 @@ class StripeOcr:
 
     def find(self, picture: Pixels) -> Points:
         self.searched.append(picture.shape)
-        inked = np.any(picture < 250, axis=2)
+        inked = np.any(picture < 200, axis=2)
         rows = np.any(inked, axis=1).astype(int)
         starts = np.flatnonzero(np.diff(rows, prepend=0) == 1)
         ends = np.flatnonzero(np.diff(rows, append=0) == -1) + 1
@@ -101,6 +101,42 @@ def test_pictures_are_searched_at_half_their_size_within_bounds_in_whole_strides
     picture[0, 0] = 0
     reader(ocr, max_side_px=max_side_px).read([image(picture)])
     assert ocr.searched == [(*searched, 3)]
+
+
+@pytest.mark.parametrize(
+    ("size", "original", "searched"),
+    [
+        ((1500, 2000), (2000, 1500), (736, 992)),
+        ((1500, 2000), (4000, 3000), (864, 1152)),  # a photograph of 12 megapixels
+        ((2000, 1500), (3000, 4000), (1152, 864)),
+        ((540, 960), (1920, 1080), (352, 640)),  # a frame of a video
+        ((2400, 3200), (6400, 4800), (960, 1280)),
+    ],
+)
+def test_pictures_that_were_made_smaller_are_searched_at_more_than_half_their_size(
+    size: tuple[int, int], original: tuple[int, int], searched: tuple[int, int]
+) -> None:
+    ocr = StripeOcr()
+    picture = plain(*size)
+    picture[0, 0] = 0
+    reader(ocr).read([image(picture, size=original)])
+    assert ocr.searched == [(*searched, 3)]
+
+
+def test_noise_is_laid_over_the_search_in_pictures_that_were_made_smaller_the_same_each_time() -> None:
+    seen: list[Pixels] = []
+
+    class Watching(StripeOcr):
+        def find(self, picture: Pixels) -> Points:
+            seen.append(picture)
+            return np.empty((0, 4, 2), np.float32)
+
+    pixels = striped(640, 640, (100, 200, (100, 100, 100)))
+    whole, reduced = image(pixels), image(pixels, size=(1280, 1280))
+    reader(Watching()).read([whole, reduced, reduced])
+    assert np.array_equal(seen[0][150, 320], (100, 100, 100))
+    assert seen[1][110:190, 200:440].std() == pytest.approx(4, abs=0.3)
+    assert np.array_equal(seen[1], seen[2])
 
 
 def test_lines_are_cut_out_at_the_resolution_of_the_picture() -> None:
