@@ -158,7 +158,13 @@ class Graph(AudioCalls):
         self._generator = None
         self._channels = None
         if handles.generator is not None:
-            self._generator = handles.generator.options(method_name="generate", stream=True)
+            # Plain pickle does what cloudpickle does for messages, in half the time.
+            self._generator = handles.generator.options(
+                method_name="generate",
+                stream=True,
+                request_serialization="pickle",
+                response_serialization="pickle",
+            )
             self._channels = Channels(handles.generator, by_reference=not reaches_replicas())
         self._handles = handles.all()
         self._monitor = StateMonitor([handle.deployment_name for handle in self._handles])
@@ -280,7 +286,8 @@ class Graph(AudioCalls):
         # The engine ends at the deadline itself; this is for when it does not answer at all.
         until_s = min(ctx.deadline_s, time.time() + self._generate_timeout_s) + GRACE_S
         given = [visual.now() if isinstance(visual, Picture) else visual for visual in visuals]
-        by_value = reaches_replicas() and are_small([request, *given])
+        # What else is in a request is a few numbers.
+        by_value = reaches_replicas() and are_small([request.messages, request.sampling.json_schema, *given])
         self._generating += 1
         call = None
         try:

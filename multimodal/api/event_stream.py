@@ -63,17 +63,16 @@ class EventStream(Response, Generic[E]):
                     await self._send(send, data)
             if not self._started:
                 raise MultimodalError("The generator ended without an answer. Try again.")
-            await self._send(send, b"".join(self._ending()))
+            await self._send(send, b"".join(self._ending()), more=False)
         except ClientDisconnected:
             raise
         except Exception as error:
             if not self._started:
                 raise
             self._exchange.error = as_error(error, self._exchange.request_id)
-            await self._send(send, error_event(self._exchange.error))
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+            await self._send(send, error_event(self._exchange.error), more=False)
 
-    async def _send(self, send: Send, data: bytes) -> None:
+    async def _send(self, send: Send, data: bytes, *, more: bool = True) -> None:
         """One write; the status line before the first."""
         try:
             if not self._started:
@@ -81,7 +80,7 @@ class EventStream(Response, Generic[E]):
                 await send(
                     {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
                 )
-            if data:
-                await send({"type": "http.response.body", "body": data, "more_body": True})
+            if data or not more:
+                await send({"type": "http.response.body", "body": data, "more_body": more})
         except OSError:
             raise ClientDisconnected("The client closed the connection.") from None

@@ -17,9 +17,19 @@ from ray.serve._private.router import AsyncioRouter
 from deployments import token_channel
 from deployments.affinity import of_replica
 from deployments.calls import Handle
-from deployments.token_channel import Address, Batch, Channels, Inbox, Outboxes, OutOfTime, Sent
+from deployments.token_channel import (
+    Address,
+    Batch,
+    Channels,
+    Inbox,
+    Outboxes,
+    OutOfTime,
+    Sent,
+    packed,
+    unpacked,
+)
 from multimodal.errors import StageUnavailable
-from multimodal.types import Delta, GenerationStep
+from multimodal.types import Delta, GenerationStep, Shortened, Usage
 
 
 def step(text: str) -> GenerationStep:
@@ -140,6 +150,20 @@ async def test_what_one_turn_produces_travels_together() -> None:
     assert [number for number, _ in await taking] == [0, 1, 2]
     assert ends == [Sent(1)] * 3
     await batches.aclose()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        GenerationStep(),
+        step("one"),
+        GenerationStep(deltas=(Delta(index=1, text="", tokens=0, finish_reason="stop"), *step("two").deltas)),
+        GenerationStep(shortened=(Shortened(param="messages.0", kept_tokens=1, dropped_tokens=2),)),
+        GenerationStep(usage=Usage(prompt_tokens=1, completion_tokens=2, cached_tokens=0)),
+    ],
+)
+def test_a_step_is_the_same_at_the_other_end(sent: GenerationStep) -> None:
+    assert unpacked(packed(sent)) == sent
 
 
 async def test_an_error_of_the_engine_comes_after_its_steps(world: World) -> None:

@@ -304,7 +304,7 @@ async def test_error_in_the_middle_ends_the_stream(app: FastAPI, service: FakeSe
         "code": "context_length_exceeded",
     }
     assert b"[DONE]" not in caller.body
-    assert caller.sent[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
+    assert caller.sent[-1]["more_body"] is False
 
 
 @pytest.mark.parametrize("analysis", [HEARD, (*HEARD, ACCEPTED, *tokens("x")), (HEARD[0],), ANSWER], ids=len)
