@@ -162,8 +162,10 @@ async def _check_arguments(pending: PendingRequest) -> None:
             continue
         try:
             await reference
-        except ray.exceptions.RayError as error:
+        except ray.exceptions.ActorUnavailableError as error:
             raise RayServeException("An argument of the call failed.") from error
+        except ray.exceptions.RayError:
+            continue  # the replica will say so
 
 
 def _alike(one: RequestMetadata, other: RequestMetadata) -> bool:

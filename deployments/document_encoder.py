@@ -6,7 +6,7 @@ from functools import partial
 
 from deployments.calls import Call, Handle
 from deployments.lanes import Few
-from deployments.replica import ReportsMetrics, count_batch, give_way_to_text, refuse_if_late
+from deployments.replica import ReportsMetrics, count_batch, refuse_if_late
 from deployments.sharing import Shared
 from multimodal.config import AppArgs
 from multimodal.encoders.document import understand_document
@@ -26,7 +26,6 @@ class DocumentEncoder(ReportsMetrics):
     """Sends each page to ImageEncoder, and those that are scanned to Reader, all at once."""
 
     def __init__(self, args: AppArgs, image_encoder: Handle, reader: Handle) -> None:
-        give_way_to_text(args)
         self._args = args.document
         self._encode_image = Call[ImageFeatures](image_encoder, "encode", args.image.timeout_s)
         self._read = Call[ImageText](reader, "read", args.reader.timeout_s)

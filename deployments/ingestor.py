@@ -9,7 +9,7 @@ from prometheus_client import Counter, Histogram
 
 from deployments.calls import Handle
 from deployments.graph import Graph, Handles
-from deployments.replica import ReportsMetrics, give_way_to_text
+from deployments.replica import ReportsMetrics
 from multimodal.config import AppArgs
 from multimodal.encode_once import EncodeOnce
 from multimodal.errors import MultimodalError
@@ -36,7 +36,6 @@ class Ingestor(ReportsMetrics):
         make_once: Callable[[AppArgs], EncodeOnce],
         **deployments: Handle,
     ) -> None:
-        give_way_to_text(args)
         graph = Graph(Handles(**deployments), args, make_once(args))
         ingest = Ingest(graph, make_library(args), args, on_end=count_file)
         # Serve makes replicas on the event loop that their methods run on.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from deployments.pictures import LargeOnes, is_small
-from deployments.replica import ReportsMetrics, give_way_to_text
+from deployments.replica import ReportsMetrics
 from multimodal.cache.flights import Flights
 from multimodal.config import AppArgs
 from multimodal.identity import FeatureKey
@@ -18,7 +18,6 @@ class MediaLoader(ReportsMetrics):
     """Decodes in processes that are killed at their deadline."""
 
     def __init__(self, args: AppArgs, make: Callable[[AppArgs], LoaderBackend]) -> None:
-        give_way_to_text(args)
         self._backend = make(args)
         self._flights = Flights()
         self._large = LargeOnes()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from prometheus_client import REGISTRY, Counter, Histogram, generate_latest
 from ray import serve
 
@@ -11,6 +13,8 @@ from multimodal.config import AppArgs
 from multimodal.errors import DeadlineExceeded
 from multimodal.serving.processes import give_way
 from multimodal.types import MediaKind, RequestContext
+
+logger = logging.getLogger(__name__)
 
 keep_on_loopback()
 
@@ -40,9 +44,12 @@ def refuse_if_late(ctx: RequestContext) -> None:
 
 
 def give_way_to_text(args: AppArgs) -> None:
-    """Called by the replica of a deployment that works on media, before it starts threads and processes."""
+    """Called by the replica of a deployment that runs a model on media, before it starts threads."""
     if args.media_cpu == "idle" and in_replica():
-        give_way()
+        try:
+            give_way()
+        except OSError as error:
+            logger.warning("Work on media is not slowed down for text: the kernel said %s.", error)
 
 
 class ReportsMetrics:

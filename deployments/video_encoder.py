@@ -8,7 +8,7 @@ from functools import partial
 from deployments.calls import Call, Handle
 from deployments.graph import AudioCalls
 from deployments.lanes import Few, in_background
-from deployments.replica import ReportsMetrics, count_batch, give_way_to_text, refuse_if_late
+from deployments.replica import ReportsMetrics, count_batch, refuse_if_late
 from deployments.sharing import Shared
 from multimodal.config import AppArgs
 from multimodal.encode_once import EncodeOnce
@@ -41,7 +41,6 @@ class VideoEncoder(ReportsMetrics):
         audio_encoder: Handle,
         make_once: Callable[[AppArgs], EncodeOnce],
     ) -> None:
-        give_way_to_text(args)
         self._args = args.video
         self._encode_image = Call[ImageFeatures](image_encoder, "encode", args.image.timeout_s)
         self._read = Call[ImageText](reader, "read", args.reader.timeout_s)

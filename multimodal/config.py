@@ -303,7 +303,10 @@ class CacheArgs(Settings):
 
 
 class BypassArgs(Settings):
-    """Where pictures are encoded, when Generator keeps its own tower: see `multimodal.generation.bypass`."""
+    """Where pictures are encoded, when Generator keeps its own tower: see `multimodal.generation.bypass`.
+
+    Defaults are what `benchmarks.bypass` advised for two cores and a tower of 97 million parameters.
+    """
 
     route: Literal["auto", "tower", "engine"] = Field(
         "auto", description="auto: decided for each request; tower, engine: always there"
@@ -312,7 +315,7 @@ class BypassArgs(Settings):
         1024, ge=0, description="image tokens of a request up to which the engine encodes them"
     )
     engine_queue: int = Field(
-        2, ge=0, description="requests under way in Generator from which on its tower is left alone"
+        1, ge=0, description="requests under way in Generator from which on its tower is left alone"
     )
 
 
@@ -358,8 +361,8 @@ class GeneratorArgs(Settings):
         32,
         gt=0,
         description=(
-            "tokens that one engine step reads, with prompts with media, while there are texts: fewer, and "
-            "texts go on as if there were no others; null: no limit"
+            "tokens of prompts with media that one engine step reads at most while there are texts: fewer "
+            "make texts smoother and media slower; null: no limit. Engines on CPUs only"
         ),
     )
     block_tokens: int | None = Field(

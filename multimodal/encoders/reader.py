@@ -76,7 +76,8 @@ class RapidOcrReader:
             return np.empty((0, 4, 2), np.float32)
         small = _shrink(picture, search_side_px(picture, self._args.max_side_px, reduced))
         scale = np.array([picture.shape[1] / small.shape[1], picture.shape[0] / small.shape[0]], np.float32)
-        return self._ocr.find(_noisy(small) if reduced else small)[:MAX_LINES] * scale
+        is_large = max(small.shape[:2]) > SEARCH_SIDE_PX
+        return self._ocr.find(_noisy(small) if reduced and is_large else small)[:MAX_LINES] * scale
 
     def _recognise(self, lines: Sequence[Pixels]) -> list[Reading]:
         """Read every line, and those that are doubtful the other way up as well; the surer reading counts."""

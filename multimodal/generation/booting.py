@@ -67,11 +67,9 @@ def start(model: Path, args: GeneratorArgs) -> AsyncLLM:
 def _scheduler(args: GeneratorArgs) -> str | None:
     from vllm.platforms import current_platform
 
-    if args.media_prefill_tokens is None:
+    if args.media_prefill_tokens is None or not current_platform.is_cpu():
         return None
-    return (
-        f"multimodal.generation.scheduling.{'TextFirst' if current_platform.is_cpu() else 'AsyncTextFirst'}"
-    )
+    return "multimodal.generation.scheduling.TextFirst"
 
 
 def placeholders(args: GeneratorArgs) -> dict[MediaKind, str]:

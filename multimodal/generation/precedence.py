@@ -7,22 +7,27 @@ a request is, its vLLM priority says, of which the lower is served first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable
 from math import ceil
 from typing import Protocol
 
 MEDIA_TOKENS = "media_prefill_tokens"
-"""In vLLM's `additional_config`: the limit of `budget_tokens`."""
+"""In vLLM's `additional_config`: the limit of `MediaShare`."""
 
 LEAST_SHARE = 0.25
-"""Of the limit, for prompts with media where texts alone are as long: else these could wait for ever."""
+"""Of the limit, beside texts whose prompts alone are as long: else prompts with media could wait for ever."""
+
+PAUSE_S = 2.0
+"""After a text, the next one is expected for so long."""
+PAUSE_FACTOR = 2
+"""Of the limit, meanwhile: nobody is held up but who comes just then."""
 
 
 class Asked(Protocol):
     """A request, as far as this looks at vLLM's."""
 
     priority: int
-    arrival_time: float
     is_prefill_chunk: bool
     """Some of its prompt has still to be read."""
     num_computed_tokens: int
@@ -38,24 +43,30 @@ def priority(lane: int, *, media: bool) -> int:
     return 2 * lane + media
 
 
-def order(one: Asked) -> tuple[int, float]:
-    """What to sort requests by, as they are to get their share of a step."""
-    return one.priority, one.arrival_time
+class MediaShare:
+    """How much of prompts with media each step of an engine may read, tokens.
 
-
-def budget_tokens(running: Sequence[Asked], waiting: Iterable[Asked], whole: int, limit: int) -> int:
-    """How many tokens a step may have, of `whole` at most.
-
-    While there are texts: what is being written, and at most `limit` that are read; more only where the texts
-    themselves are longer.
+    While there are texts, `limit` together with the prompts of these. For a moment after the last one, a
+    little more, as the next is likely to come soon: else all that waits would be read in one long step, and
+    the next text would wait for it.
     """
-    written = [one for one in running if not one.is_prefill_chunk]
-    read = [*(one for one in running if one.is_prefill_chunk), *waiting]
-    if not any(map(_is_text, (*written, *read))):
-        return whole
-    text_tokens = sum(_missing_tokens(one) for one in read if _is_text(one))
-    read_tokens = max(limit, text_tokens + ceil(limit * LEAST_SHARE))
-    return min(whole, sum(map(_missing_tokens, written)) + read_tokens)
+
+    def __init__(self, limit: int, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._limit = limit
+        self._clock_s = clock_s
+        self._text_until_s = float("-inf")
+
+    def tokens(self, running: Iterable[Asked], waiting: Iterable[Asked]) -> int | None:
+        """Of the next step; None: as many as fit into it."""
+        going_on = [one for one in running if _is_text(one)]
+        new = [one for one in waiting if _is_text(one)]
+        now_s = self._clock_s()
+        if not (going_on or new):
+            return PAUSE_FACTOR * self._limit if now_s < self._text_until_s else None
+        self._text_until_s = now_s + PAUSE_S
+        read = [*(one for one in going_on if one.is_prefill_chunk), *new]
+        read_tokens = sum(map(_missing_tokens, read))
+        return max(self._limit - read_tokens, ceil(self._limit * LEAST_SHARE))
 
 
 def _is_text(one: Asked) -> bool:

@@ -1,30 +1,35 @@
-"""vLLM's schedulers, with less to do in a step while texts are under way: see `precedence`."""
+"""vLLM's scheduler, which reads prompts with media in pieces while there are texts: see `precedence`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.scheduler import Scheduler
+from vllm.v1.request import RequestStatus
 
-from multimodal.generation.precedence import MEDIA_TOKENS, budget_tokens, order
+from multimodal.generation.precedence import MEDIA_TOKENS, MediaShare
 
 if TYPE_CHECKING:
     from vllm.v1.core.sched.output import SchedulerOutput
+    from vllm.v1.request import Request
 
 
 class TextFirst(Scheduler):
-    """Where steps are not planned ahead: on CPUs."""
+    """Where steps are not planned ahead: on CPUs.
+
+    Prompts with media are read to the end where vLLM may not cut them anywhere.
+    """
+
+    _share: MediaShare | None = None
+    _media_tokens: int | None = None
+    """Left of this step; None: no limit."""
 
     def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
         """As vLLM does it."""
-        self.running.sort(key=order)  # else who was admitted first would get tokens of the step first
-        whole = self.max_num_scheduled_tokens
-        self.max_num_scheduled_tokens = budget_tokens(self.running, self.waiting, whole, self._limit())
-        try:
-            return super().schedule(throttle_prefills)
-        finally:
-            self.max_num_scheduled_tokens = whole
+        self._share = self._share or MediaShare(self._limit())
+        if self._may_cut():
+            self._media_tokens = self._share.tokens(self.running, self.waiting)
+        return super().schedule(throttle_prefills)
 
     def _limit(self) -> int:
         config = self.vllm_config.additional_config
@@ -32,6 +37,26 @@ class TextFirst(Scheduler):
             raise TypeError(f"{MEDIA_TOKENS} belongs into vLLM's additional_config, a dict.")
         return int(config[MEDIA_TOKENS])
 
+    def _may_cut(self) -> bool:
+        config = self.scheduler_config
+        is_cut_anywhere = config.enable_chunked_prefill and not config.disable_chunked_mm_input
+        return is_cut_anywhere and not self.need_mamba_block_aligned_split
 
-class AsyncTextFirst(TextFirst, AsyncScheduler):
-    """Where the next step is planned while one runs."""
+    def _try_schedule_encoder_inputs(
+        self,
+        request: Request,
+        num_computed_tokens: int,
+        num_new_tokens: int,
+        encoder_compute_budget: int,
+        shift_computed_tokens: int = 0,
+    ) -> tuple[list[int], int, int, list[int], list[int]]:
+        """Called by vLLM for each request with media, before it gives it tokens of the step."""
+        is_read = request.is_prefill_chunk or request.status != RequestStatus.RUNNING
+        if self._media_tokens is not None and is_read:
+            num_new_tokens = min(num_new_tokens, self._media_tokens)
+        found = super()._try_schedule_encoder_inputs(
+            request, num_computed_tokens, num_new_tokens, encoder_compute_budget, shift_computed_tokens
+        )
+        if self._media_tokens is not None and is_read:
+            self._media_tokens -= found[1]
+        return found

@@ -34,7 +34,8 @@ def die_with_parent(sig: signal.Signals) -> None:
 def give_way() -> None:
     """This process, and all that it starts from now on, gets the time of the processor that others leave.
 
-    SCHED_IDLE, sched(7): where all cores are busy, some percent beside a process of Ray's niceness.
+    SCHED_IDLE, sched(7): where all cores are busy, some percent beside a process of Ray's niceness. Raises
+    OSError where the kernel does not have it, or does not allow it.
     """
     for thread in os.listdir("/proc/self/task"):
         with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile

@@ -57,6 +57,7 @@ def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     tiny_models.qwen2_5_vl(folder)
     bypass = {"route": "auto", "engine_tokens": ENGINE_TOKENS, "engine_queue": ENGINE_QUEUE}
     changes = {
+        "media_cpu": "normal",  # two pictures are looked at while a text is written
         "vision": {"source": "tower", "dtype": "float32", "bypass": bypass},
         "generator": {
             "model": f"file:{folder}",

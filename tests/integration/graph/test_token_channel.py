@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, contextmanager
+from dataclasses import fields
 from types import SimpleNamespace
 from typing import cast
 
@@ -164,6 +165,11 @@ async def test_what_one_turn_produces_travels_together() -> None:
 )
 def test_a_step_is_the_same_at_the_other_end(sent: GenerationStep) -> None:
     assert unpacked(packed(sent)) == sent
+
+
+def test_packing_knows_all_that_a_step_may_have() -> None:
+    assert {field.name for field in fields(GenerationStep)} == {"deltas", "usage", "shortened"}
+    assert [field.name for field in fields(Delta)] == ["index", "text", "tokens", "finish_reason"]
 
 
 async def test_an_error_of_the_engine_comes_after_its_steps(world: World) -> None:

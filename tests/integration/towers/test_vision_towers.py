@@ -41,7 +41,7 @@ from multimodal.types import (
     Visual,
 )
 from tests import tiny_models
-from tests.integration.towers.vllm_process import Question, Session, ask
+from tests.integration.towers.vllm_process import PIECE_TOKENS, Question, Session, ask
 
 # torch and transformers warn about their own parts.
 if TYPE_CHECKING:
@@ -212,6 +212,13 @@ def test_keys_hit_the_prefix_cache(known: Known) -> None:
     first, again = known.without.answers
     assert all(answer.cached_tokens >= 256 for answer in again)
     assert [answer.token_ids for answer in again] == [answer.token_ids for answer in first]
+
+
+def test_prompts_with_media_are_read_in_pieces_beside_a_text(known: Known) -> None:
+    pieces = known.without.pieces
+    assert max(pieces) == PIECE_TOKENS
+    # vLLM's own scheduler reads them in one step.
+    assert max(known.with_tower.pieces) > 10 * PIECE_TOKENS
 
 
 def test_only_the_tower_and_the_projector_are_read(known: Known, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from multimodal.config import GeneratorArgs
 from multimodal.generation.booting import WORKER_EXTENSION, limits
@@ -23,6 +23,9 @@ from multimodal.types import Visual
 if TYPE_CHECKING:
     from vllm import LLM
     from vllm.inputs import TokensPrompt
+    from vllm.v1.core.sched.output import SchedulerOutput
+    from vllm.v1.core.sched.scheduler import Scheduler
+    from vllm.v1.engine.core_client import InprocClient
 
 ROOT = Path(__file__).parents[3]
 TOKENS = 8
@@ -69,6 +72,8 @@ class Session:
     """By step, in the order of the questions."""
     parameters: dict[str, int]
     """Of the model's parts, by their names."""
+    pieces: list[int]
+    """Tokens of prompts with media in each step beside a text."""
 
 
 def ask(model: Path, args: GeneratorArgs, steps: Sequence[Sequence[Question]], folder: Path) -> Session:
@@ -115,9 +120,10 @@ def main(asked: str, answered: str) -> None:
         additional_config={MEDIA_TOKENS: PIECE_TOKENS},
         mm_processor_cache_type="lru",
     )
+    pieces = vllm_process.watch(llm)
     answers = [vllm_process.answer(llm, args, questions) for questions in steps]
     (parameters,) = llm.apply_model(vllm_process.count)
-    Path(answered).write_bytes(pickle.dumps(vllm_process.Session(answers, parameters)))
+    Path(answered).write_bytes(pickle.dumps(vllm_process.Session(answers, parameters, pieces)))
 
 
 def answer(llm: LLM, args: GeneratorArgs, questions: Sequence[Question]) -> list[Answer]:
@@ -140,6 +146,28 @@ def answer(llm: LLM, args: GeneratorArgs, questions: Sequence[Question]) -> list
         asked = len(output.prompt_token_ids or ())
         answers.append(Answer(said, chances, asked, output.num_cached_tokens or 0))
     return answers
+
+
+def watch(llm: LLM) -> list[int]:
+    """`Session.pieces`, as they come."""
+    core = cast("InprocClient", llm.llm_engine.engine_core)
+    scheduler = cast("Scheduler", core.engine_core.scheduler)
+    schedule, pieces = scheduler.schedule, []
+
+    def watched(throttle_prefills: bool = False) -> SchedulerOutput:
+        requests = [*scheduler.running, *scheduler.waiting]
+        read = {
+            one.request_id
+            for one in requests
+            if one.mm_features and one.num_computed_tokens < one.num_prompt_tokens
+        }
+        output = schedule(throttle_prefills)
+        if not all(one.mm_features for one in requests):
+            pieces.append(sum(output.num_scheduled_tokens.get(one, 0) for one in read))
+        return output
+
+    scheduler.schedule = watched  # type: ignore[method-assign]
+    return pieces
 
 
 def _prompt(llm: LLM, args: GeneratorArgs, question: Question) -> TokensPrompt:
