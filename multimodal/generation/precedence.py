@@ -7,21 +7,19 @@ a request is, its vLLM priority says, of which the lower is served first.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from math import ceil
 from typing import Protocol
 
 MEDIA_TOKENS = "media_prefill_tokens"
-"""In vLLM's `additional_config`: the limit of `MediaShare`."""
+"""In vLLM's `additional_config`: the limit of `media_tokens`."""
 
 LEAST_SHARE = 0.25
 """Of the limit, beside texts whose prompts alone are as long: else prompts with media could wait for ever."""
 
-PAUSE_S = 2.0
-"""After a text, the next one is expected for so long."""
-PAUSE_FACTOR = 2
-"""Of the limit, meanwhile: nobody is held up but who comes just then."""
+CROWD_FACTOR = 4
+"""Of the limit, for several prompts with media and no text: a text that comes waits for one step. One alone
+is read as fast as it can be."""
 
 
 class Asked(Protocol):
@@ -43,30 +41,18 @@ def priority(lane: int, *, media: bool) -> int:
     return 2 * lane + media
 
 
-class MediaShare:
-    """How much of prompts with media each step of an engine may read, tokens.
+def media_tokens(running: Iterable[Asked], waiting: Iterable[Asked], limit: int) -> int | None:
+    """How much of prompts with media the next step of an engine may read; None: as much as fits into it.
 
-    While there are texts, `limit` together with the prompts of these. For a moment after the last one, a
-    little more, as the next is likely to come soon: else all that waits would be read in one long step, and
-    the next text would wait for it.
+    While there are texts, `limit` together with the prompts of these.
     """
-
-    def __init__(self, limit: int, clock_s: Callable[[], float] = time.monotonic) -> None:
-        self._limit = limit
-        self._clock_s = clock_s
-        self._text_until_s = float("-inf")
-
-    def tokens(self, running: Iterable[Asked], waiting: Iterable[Asked]) -> int | None:
-        """Of the next step; None: as many as fit into it."""
-        going_on = [one for one in running if _is_text(one)]
-        new = [one for one in waiting if _is_text(one)]
-        now_s = self._clock_s()
-        if not (going_on or new):
-            return PAUSE_FACTOR * self._limit if now_s < self._text_until_s else None
-        self._text_until_s = now_s + PAUSE_S
-        read = [*(one for one in going_on if one.is_prefill_chunk), *new]
-        read_tokens = sum(map(_missing_tokens, read))
-        return max(self._limit - read_tokens, ceil(self._limit * LEAST_SHARE))
+    going_on, new = list(running), list(waiting)
+    texts = [one for one in (*going_on, *new) if _is_text(one)]
+    if not texts:
+        return CROWD_FACTOR * limit if len(going_on) + len(new) > 1 else None
+    read = [one for one in going_on if one.is_prefill_chunk] + new
+    text_tokens = sum(_missing_tokens(one) for one in read if _is_text(one))
+    return max(limit - text_tokens, ceil(limit * LEAST_SHARE))
 
 
 def _is_text(one: Asked) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.request import RequestStatus
 
-from multimodal.generation.precedence import MEDIA_TOKENS, MediaShare
+from multimodal.generation.precedence import MEDIA_TOKENS, media_tokens
 
 if TYPE_CHECKING:
     from vllm.v1.core.sched.output import SchedulerOutput
@@ -20,15 +20,13 @@ class TextFirst(Scheduler):
     Prompts with media are read to the end where vLLM may not cut them anywhere.
     """
 
-    _share: MediaShare | None = None
     _media_tokens: int | None = None
     """Left of this step; None: no limit."""
 
     def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
         """As vLLM does it."""
-        self._share = self._share or MediaShare(self._limit())
         if self._may_cut():
-            self._media_tokens = self._share.tokens(self.running, self.waiting)
+            self._media_tokens = media_tokens(self.running, self.waiting, self._limit())
         return super().schedule(throttle_prefills)
 
     def _limit(self) -> int:
