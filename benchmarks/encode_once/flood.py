@@ -152,6 +152,12 @@ async def measure(
     return found
 
 
+def shares_cores_between_sessions() -> bool:
+    """Then the kernel may hold up this process itself, beside work at idle priority: tails are too long."""
+    setting = Path("/proc/sys/kernel/sched_autogroup_enabled")
+    return setting.exists() and setting.read_text(encoding="ascii").strip() == "1"
+
+
 def findings(found: Mapping[TurnName, Sequence[Turn]]) -> list[Finding]:
     """Tails of text chats, and how many pictures were answered about meanwhile."""
     compared: tuple[tuple[TurnName, TurnName, Target | None], ...] = (
@@ -206,6 +212,10 @@ def main(
     )
     with ours_and_peer(config) as (server, peer), flooder() as flooding:
         found = asyncio.run(measure(server, peer, flooding, options))
-        known = {"settings": settings(server.profile), "peer_idle_cores": peer.idle_cores}
+        known = {
+            "settings": settings(server.profile),
+            "peer_idle_cores": peer.idle_cores,
+            "shares_cores_between_sessions": shares_cores_between_sessions(),
+        }
     others = max(turn["cores"]["others"] for side in found.values() for turn in side)
     publish("flood", findings(found), {"options": asdict(options), "turns": found, **known}, others)
