@@ -29,7 +29,7 @@ half the size loses 6 % (it sees 992 pixels, where a picture of 2048 gets 1024),
 NOISE_LEVELS = 4.0
 """Standard deviation, of 255, of the noise that is laid over such a picture for the search. Measured: on
 large pages of one even white (drawn, not photographed) the detector loses lines of 28 to 42 pixels; in noise
-like a camera's it finds them."""
+like a camera's it finds them. Frames of videos are smaller, and searched as they are."""
 STRIDE_PX = 32
 """The detector takes sides that are multiples of this."""
 BLANK_CONTRAST = 8

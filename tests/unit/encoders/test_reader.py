@@ -123,7 +123,7 @@ def test_pictures_that_were_made_smaller_are_searched_at_more_than_half_their_si
     assert ocr.searched == [(*searched, 3)]
 
 
-def test_noise_is_laid_over_the_search_in_pictures_that_were_made_smaller_the_same_each_time() -> None:
+def test_noise_is_laid_over_the_search_in_large_pictures_that_were_made_smaller_the_same_each_time() -> None:
     seen: list[Pixels] = []
 
     class Watching(StripeOcr):
@@ -131,12 +131,15 @@ def test_noise_is_laid_over_the_search_in_pictures_that_were_made_smaller_the_sa
             seen.append(picture)
             return np.empty((0, 4, 2), np.float32)
 
-    pixels = striped(640, 640, (100, 200, (100, 100, 100)))
-    whole, reduced = image(pixels), image(pixels, size=(1280, 1280))
+    pixels = striped(1280, 1280, (200, 400, (100, 100, 100)))
+    whole, reduced = image(pixels), image(pixels, size=(2560, 2560))
     reader(Watching()).read([whole, reduced, reduced])
     assert np.array_equal(seen[0][150, 320], (100, 100, 100))
-    assert seen[1][110:190, 200:440].std() == pytest.approx(4, abs=0.3)
+    assert seen[1][130:210, 200:440].std() == pytest.approx(4, abs=0.3)
     assert np.array_equal(seen[1], seen[2])
+    frame = image(striped(540, 960, (100, 200, (100, 100, 100))), size=(1920, 1080))
+    reader(Watching()).read([frame])
+    assert seen[3][75:125, 250:400].std() == 0
 
 
 def test_lines_are_cut_out_at_the_resolution_of_the_picture() -> None:
