@@ -67,7 +67,7 @@ class AffinityRouter(PowerOfTwoChoicesRequestRouter):
     async def _choose_replica_for_request(
         self, pending_request: PendingRequest, *, is_retry: bool = False
     ) -> RunningReplica:
-        """Raises RayServeException where an argument failed.
+        """Raises RayServeException where the replica that made an argument could not be reached.
 
         Where the caller does not know yet that the replica that made an argument died, Serve takes that
         error for one of the replica that was to get it, and would try again without a pause.

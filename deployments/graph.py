@@ -286,8 +286,7 @@ class Graph(AudioCalls):
         # The engine ends at the deadline itself; this is for when it does not answer at all.
         until_s = min(ctx.deadline_s, time.time() + self._generate_timeout_s) + GRACE_S
         given = [visual.now() if isinstance(visual, Picture) else visual for visual in visuals]
-        # What else is in a request is a few numbers.
-        by_value = reaches_replicas() and are_small([request.messages, request.sampling.json_schema, *given])
+        by_value = reaches_replicas() and are_small([request, *given])
         self._generating += 1
         call = None
         try:

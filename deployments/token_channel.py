@@ -14,7 +14,6 @@ import itertools
 import logging
 import time
 import uuid
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextvars import Context
 from dataclasses import dataclass
@@ -223,9 +222,6 @@ class Channels:
         return any(inbox.replica in ("", replica) for inbox in self._inboxes.values())
 
 
-_Item: TypeAlias = "GenerationStep | Sent | BaseException"
-
-
 class Inbox:
     """The steps of one answer, from wherever they come."""
 
@@ -233,24 +229,11 @@ class Inbox:
         self.address = address
         self.replica = ""
         """Whose channel has brought any."""
-        self._items: deque[tuple[_Item, bool]] = deque()
-        self._waiter: asyncio.Future[None] | None = None
+        self._items: asyncio.Queue[tuple[GenerationStep | Sent | BaseException, bool]] = asyncio.Queue()
 
     def put(self, step: GenerationStep) -> None:
         """One that came through a channel."""
-        self._add(step, through_channel=True)
-
-    def _add(self, item: _Item, *, through_channel: bool = False) -> None:
-        self._items.append((item, through_channel))
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    async def _next(self) -> tuple[_Item, bool]:
-        """As `asyncio.Queue.get`, but with one reader, and nothing else to keep for each token."""
-        while not self._items:
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        return self._items.popleft()
+        self._items.put_nowait((step, True))
 
     async def steps(
         self, call: AsyncIterator[GenerationStep | Sent], until_s: float
@@ -266,7 +249,7 @@ class Inbox:
         received, sent = 0, -1
         try:
             while received != sent:
-                item, through_channel = await self._next()
+                item, through_channel = await self._items.get()
                 if isinstance(item, Sent):
                     sent = item.steps
                     timers.append(loop.call_later(LATE_S, self._end, _lost()))
@@ -283,7 +266,7 @@ class Inbox:
     async def _read(self, call: AsyncIterator[GenerationStep | Sent]) -> None:
         try:
             async for item in call:
-                self._add(item)
+                self._items.put_nowait((item, False))
                 if isinstance(item, Sent):
                     return
             self._end(_lost())
@@ -294,7 +277,7 @@ class Inbox:
             self._end(error)
 
     def _end(self, error: BaseException) -> None:
-        self._add(error)
+        self._items.put_nowait((error, False))
 
 
 def _lost() -> StageUnavailable:

@@ -155,15 +155,12 @@ class Assistant:
         Closing the iterator aborts all that is still running. Raises the error of the first medium that
         fails, unless the request says to skip such media.
         """
-        if retrieval is None and _is_text(request):
-            ready = self._ready(ctx, request, {}, None)
-        else:
-            events: _Events[ChatEvent] = _Events()
-            work = asyncio.ensure_future(self._prepare(ctx, request, retrieval, events))
-            async with aclosing(_until_done(work, events)) as happening:
-                async for event in happening:
-                    yield event
-            ready = await work
+        events: _Events[ChatEvent] = _Events()
+        work = asyncio.ensure_future(self._prepare(ctx, request, retrieval, events))
+        async with aclosing(_until_done(work, events)) as happening:
+            async for event in happening:
+                yield event
+        ready = await work
         sources = ready.sources
         try:
             answer = self._generate(ready.ctx, ready.prompt, ready.visuals, ready.affinity)
@@ -240,15 +237,6 @@ class Assistant:
         sources = None
         if retrieval is not None:
             sources = await self._retrieve(ctx, request, retrieval, understood, events)
-        return self._ready(ctx, request, understood, sources)
-
-    def _ready(
-        self,
-        ctx: RequestContext,
-        request: ChatRequest,
-        understood: Mapping[str, Understood],
-        sources: Sequence[Source] | None,
-    ) -> _Ready:
         prompt, visuals = _prompt(request, understood, sources)
         affinity = self._affinity(ctx, request, understood)
         return _Ready(ctx=ctx, prompt=prompt, visuals=visuals, affinity=affinity, sources=sources)
@@ -449,11 +437,6 @@ def _beside(request: ChatRequest, retrieval: Retrieval) -> Retrieval:
 
 def _sources(request: ChatRequest) -> list[MediaSource]:
     return [part for message in request.messages for part in message.parts if isinstance(part, MediaSource)]
-
-
-def _is_text(request: ChatRequest) -> bool:
-    """Whether there is nothing to load, look up or encode before the answer."""
-    return all(isinstance(part, TextPart) for message in request.messages for part in message.parts)
 
 
 def _words(message: InputMessage) -> str:
