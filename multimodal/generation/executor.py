@@ -1,0 +1,7 @@
+"""prototype"""
+
+from vllm.v1.executor.uniproc_executor import UniProcExecutor
+
+
+class OneProcess(UniProcExecutor):
+    """prototype"""
