@@ -41,9 +41,6 @@ DEFAULTS = {
     # default, and so does each replica report its metrics.
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
     "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "2000",
-    # How often Ray looks for new log files, however few there are.
-    "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",
-    "LOG_NAME_UPDATE_INTERVAL_S": "2",
     # What went with a machine is lost. Ray would have who waits for it wait for ten minutes.
     "RAY_fetch_fail_timeout_milliseconds": "5000",
     # OpenMP's threads spin while they wait for each other, for some 100 ms as libgomp would have it, in time
