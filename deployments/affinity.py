@@ -11,12 +11,11 @@ a handle, as a pickle by value, so nothing here may be kept in a global.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Mapping
 
-import ray
 import ray.exceptions
-from ray.experimental.locations import get_local_object_locations
 from ray.serve._private.common import RequestMetadata
 from ray.serve._private.request_router.pow_2_router import PowerOfTwoChoicesRequestRouter
 from ray.serve.exceptions import RayServeException
@@ -64,17 +63,19 @@ class AffinityRouter(PowerOfTwoChoicesRequestRouter):
                 del self._under_way[gone]
                 self._chosen.pop(gone, None)
 
-    async def _choose_replica_for_request(
-        self, pending_request: PendingRequest, *, is_retry: bool = False
-    ) -> RunningReplica:
-        """Raises RayServeException where the replica that made an argument could not be reached.
+    def on_replica_actor_unavailable(self, replica_id: ReplicaID) -> None:
+        """Called by Serve with a replica that could not be reached, before it tries the request once more.
 
-        Where the caller does not know yet that the replica that made an argument died, Serve takes that
-        error for one of the replica that was to get it, and would try again without a pause.
+        Raises RayServeException, which ends the request, where it was not this replica: one that had made an
+        argument went away, and what it made failed with it, also where a copy of it lies on another machine.
+        Serve takes that for an error of the replica that was to get it, and would try for ever, without a
+        pause. All that a replica says before it has accepted a request, and that Ray says in its name, is of
+        its arguments.
         """
-        if is_retry:
-            await _check_arguments(pending_request)
-        return await super()._choose_replica_for_request(pending_request, is_retry=is_retry)
+        error = sys.exc_info()[1]
+        if isinstance(error, ray.exceptions.RayTaskError):
+            raise RayServeException("An argument of the call failed.") from error
+        super().on_replica_actor_unavailable(replica_id)
 
     async def choose_replicas(
         self, candidate_replicas: list[RunningReplica], pending_request: PendingRequest | None = None
@@ -150,22 +151,6 @@ class AffinityRouter(PowerOfTwoChoicesRequestRouter):
             self._under_way[replica] -= 1
         else:
             del self._under_way[replica]
-
-
-async def _check_arguments(pending: PendingRequest) -> None:
-    references = [arg for arg in (*pending.args, *pending.kwargs.values()) if isinstance(arg, ray.ObjectRef)]
-    known = get_local_object_locations(references)
-    for reference in references:
-        # What lies nowhere is small, or an error, or not made yet.
-        is_there = reference in known and known[reference]["node_ids"]
-        if is_there or not ray.wait([reference], timeout=0, fetch_local=False)[0]:
-            continue
-        try:
-            await reference
-        except ray.exceptions.ActorUnavailableError as error:
-            raise RayServeException("An argument of the call failed.") from error
-        except ray.exceptions.RayError:
-            continue  # the replica will say so
 
 
 def _alike(one: RequestMetadata, other: RequestMetadata) -> bool:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
 import pytest
-import ray
 import ray.exceptions
 from ray.serve._private.common import DeploymentHandleSource, DeploymentID, RequestMetadata
 from ray.serve.exceptions import RayServeException
 from ray.serve.request_router import PendingRequest, ReplicaID, RunningReplica
 
-from deployments import affinity
 from deployments.affinity import AffinityRouter, of_replica
 from deployments.calls import translate
 from multimodal.errors import LostMedia
@@ -219,67 +216,45 @@ async def test_so_does_one_for_a_replica_that_died_before_serve_has_noticed() ->
     assert set(await routed.choose_all(*[of_replica("r1")] * 9)) <= {"r0", "r2"}
 
 
-class Argument(ray.ObjectRef[object]):
-    """A result of another call, which may have failed, and is small, or lies somewhere."""
-
-    def __init__(self, error: Exception | None = None, *, lies_on: Sequence[str] = ()) -> None:
-        super().__init__(b"1" * 28, skip_adding_local_ref=True)
-        self.error, self.lies_on = error, lies_on
-        self.is_fetched = False
-
-    def __await__(self) -> Generator[None, None, None]:
-        self.is_fetched = True
-        if self.error is not None:
-            raise self.error
-        yield
-
-
-async def choose_again(monkeypatch: pytest.MonkeyPatch, argument: Argument, *, ready: bool = True) -> str:
-    """The replica for a call with this argument that Serve has tried once."""
-
-    def located(references: Sequence[Argument]) -> dict[Argument, dict[str, Sequence[str]]]:
-        return {one: {"node_ids": one.lies_on} for one in references}
-
-    def wait(references: list[Argument], **options: object) -> tuple[list[Argument], list[Argument]]:
-        return (references, []) if ready else ([], references)
-
-    monkeypatch.setattr(affinity, "get_local_object_locations", located)
-    monkeypatch.setattr(ray, "wait", wait)
-    metadata = RequestMetadata(request_id="one", internal_request_id="one")
-    pending = PendingRequest(args=["words", argument], kwargs={}, metadata=metadata)
-    replica = await Routed(*three()).router._choose_replica_for_request(pending, is_retry=True)
-    return str(replica.replica_id.unique_id)
-
-
 UNREACHABLE = ray.exceptions.ActorUnavailableError("no answer", b"1" * 16)
 
 
-async def test_an_argument_whose_maker_was_not_reached_ends_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+def tell_unreachable(error: ray.exceptions.RayError | None = None) -> AffinityRouter:
+    """As Serve does it, with the error that it has caught, if any."""
+    router = Routed(*three()).router
+    try:
+        if error is not None:
+            raise error
+    except ray.exceptions.ActorUnavailableError:
+        router.on_replica_actor_unavailable(ReplicaID("r0", DEPLOYMENT))
+    else:
+        router.on_replica_actor_unavailable(ReplicaID("r0", DEPLOYMENT))
+    return router
+
+
+class OfArgument(ray.exceptions.RayTaskError, ray.exceptions.ActorUnavailableError):
+    """What Ray makes of an argument that failed because its maker was not reached."""
+
+    def __init__(self) -> None:
+        """Without a task."""
+
+
+async def test_an_argument_whose_maker_was_not_reached_ends_the_call() -> None:
     """Serve would take it for an error of the replica that was to get it, and try for ever."""
     with pytest.raises(RayServeException) as failed:
-        await choose_again(monkeypatch, Argument(UNREACHABLE))
+        tell_unreachable(OfArgument())
     assert isinstance(translate(failed.value, "Worker"), LostMedia)
 
 
-@pytest.mark.parametrize(
-    "argument",
-    [
-        Argument(),
-        Argument(ray.exceptions.ObjectLostError("1" * 56, None, "")),  # the replica will say so
-        Argument(UNREACHABLE, lies_on=["node"]),
-    ],
-)
-async def test_a_call_with_any_other_argument_is_tried_again(
-    monkeypatch: pytest.MonkeyPatch, argument: Argument
+@pytest.mark.parametrize("error", [UNREACHABLE, None])
+async def test_a_call_whose_replica_was_not_reached_is_tried_again(
+    error: ray.exceptions.RayError | None,
 ) -> None:
-    assert await choose_again(monkeypatch, argument) in NAMES
-    assert argument.is_fetched is not bool(argument.lies_on)
-
-
-async def test_an_argument_that_is_not_made_yet_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    argument = Argument(UNREACHABLE)
-    assert await choose_again(monkeypatch, argument, ready=False) in NAMES
-    assert not argument.is_fetched
+    """There, too: such an error may pass."""
+    metadata = RequestMetadata("one", "one", session_id=of_replica("r0"))
+    pending = PendingRequest(args=[], kwargs={}, metadata=metadata)
+    choice = await tell_unreachable(error)._choose_replica_for_request(pending)
+    assert choice.replica_id.unique_id == "r0"
 
 
 async def test_arguments_that_cannot_work_are_refused() -> None:
