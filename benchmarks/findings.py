@@ -197,7 +197,8 @@ def publish(
         target = f"{one.target}\n{VERDICTS[one.met]}" if one.target else ""
         numbers = (f"{value:.4g} {one.unit}" for value in (one.first, one.second))
         table.add_row(f"{one.name}\n{one.sides}", str(one.ratio), target, *numbers)
-    console.print(table)
+    if findings:
+        console.print(table)
     if others_cores > BUSY_CORES:
         console.print(f"Other programs used up to {others_cores:.2f} cores: run it again on an idle machine.")
     document = {"findings": [one.as_json() for one in findings], "others_cores": others_cores, **details}

@@ -17,6 +17,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from benchmarks import limits
 from benchmarks.common import Ratio, median, run
 from benchmarks.findings import MIN_PAIRS, QUICK_PAIRS, Check, Finding, Target, check, console, publish
 from benchmarks.in_process import Measured, take_turns
@@ -207,6 +208,8 @@ def main(
     least = fewest(packets, indices_of(video))
     decoded = decoded_frames(data)
     measured = measure(data, video, pairs)
+    bytes_per_s = bandwidth(quick)
+    written = written_bytes(video, sum(decoded.values()))
     console.print(f"Frames {indices_of(video)} of {len(packets)}: decoded {decoded}, {least} at least.")
     findings = [
         decoded_finding(decoded, least),
@@ -215,7 +218,7 @@ def main(
     ]
     details = {
         "checks": checks,
-        "facts": facts_of(measured, least / len(packets)),
+        "facts": facts_of(measured, least / len(packets), written, bytes_per_s),
         "indices": indices_of(video),
         "decoded": decoded,
         "turns": measured.as_json(),
@@ -223,13 +226,33 @@ def main(
     publish("frames", findings, details, measured.others_cores)
 
 
-def facts_of(measured: Measured, needed: float) -> dict[str, float]:
-    """`needed`: share of all frames that must be decoded."""
+def bandwidth(quick: bool) -> float:
+    """Bytes per second of one core, as each side has. After the turns: no side needs torch."""
+    import torch
+
+    torch.set_num_threads(1)
+    return limits.copied_bytes_per_s(limits.QUICK_REPEATS if quick else limits.REPEATS)
+
+
+def written_bytes(video: Video, decoded: int) -> int:
+    """Of the frames that are decoded (YUV 4:2:0: 12 bits a pixel), and of those that are returned."""
+    return decoded * video.width * video.height * 3 // 2 + video.frames.nbytes
+
+
+def facts_of(measured: Measured, needed: float, written: int, bytes_per_s: float) -> dict[str, float]:
+    """How far the limits are.
+
+    `needed`: share of all frames that must be decoded. `written`: bytes, by ours. `bytes_per_s`: what memory
+    does at most.
+    """
     limit_ms = needed * median(measured.costs[EVERYTHING].cpu_ms)
     over = median(measured.costs[OURS].cpu_ms) / limit_ms
+    share = 1000 * written / median(measured.costs[OURS].wall_ms) / bytes_per_s
     return {
         "share of all frames that is needed": round(needed, 3),
         "CPU time over decoding just those": round(over, 3),
+        "decoded frames, of memory bandwidth": round(share, 4),
+        "memory bandwidth, GB/s": round(bytes_per_s / limits.GIGA, 1),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, TypeAlias
 
@@ -11,6 +12,7 @@ import PIL.Image
 import typer
 from numpy.typing import NDArray
 
+from benchmarks import limits
 from benchmarks.common import median, run
 from benchmarks.findings import MIN_PAIRS, QUICK_PAIRS, Check, Finding, Target, check, console, publish
 from benchmarks.in_process import Measured, take_turns
@@ -148,10 +150,19 @@ def main(
     picture = photograph()
     files = {name: encoded(picture, quality) for name, quality in QUALITIES.items()}
     measured = {name: measure(data, pairs, repeats) for name, data in files.items()}
+    bytes_per_s = limits.copied_bytes_per_s(limits.QUICK_REPEATS if quick else limits.REPEATS)
     console.print(f"Of a request, {LoaderArgs().image_max_side_px} pixels are kept for all stages.")
+    facts = {
+        key: fact
+        for name, data in files.items()
+        for key, fact in [
+            *facts_of(name, data, measured[name]),
+            *shares_of(name, moved_bytes(data), measured[name], bytes_per_s),
+        ]
+    }
     details = {
         "checks": [check for name, data in files.items() for check in checks_of(name, data)],
-        "facts": {key: fact for name in files for key, fact in facts_of(name, files[name], measured[name])},
+        "facts": {**facts, "memory bandwidth, GB/s": round(bytes_per_s / limits.GIGA, 1)},
         "turns": {name: one.as_json() for name, one in measured.items()},
     }
     findings = [finding for name, one in measured.items() for finding in findings_of(name, one)]
@@ -178,6 +189,26 @@ def facts_of(name: str, data: bytes, measured: Measured) -> list[tuple[str, floa
         over = median(measured.costs[side].cpu_ms) / floor_ms
         found.append((f"{name}: CPU time over the least that libjpeg takes, {side}", round(over, 2)))
     return found
+
+
+def moved_bytes(data: bytes) -> dict[str, int]:
+    """By side: the file that is read, and the pixels that are written: what decoding moves at least."""
+    side_px = LoaderArgs().image_max_side_px
+    decoded = {REQUEST: ours(data, side_px), SMALL: ours(data, ONLY_SMALL_PX), PILLOW: whole(data)}
+    return {side: len(data) + image.pixels.nbytes for side, image in decoded.items()}
+
+
+def shares_of(
+    name: str, moved: Mapping[str, int], measured: Measured, bytes_per_s: float
+) -> list[tuple[str, float]]:
+    """How much of the memory bandwidth each side uses, by the bytes that it has to move."""
+    return [
+        (
+            f"{name}: of memory bandwidth, {side}",
+            round(1000 * count / median(measured.costs[side].wall_ms) / bytes_per_s, 4),
+        )
+        for side, count in moved.items()
+    ]
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +16,8 @@ import typer
 from numpy.typing import NDArray
 from PIL import ImageDraw, ImageFont
 
-from benchmarks.common import run
+from benchmarks import limits, onnx_flops
+from benchmarks.common import median, run
 from benchmarks.findings import (
     MIN_PAIRS,
     QUICK_PAIRS,
@@ -29,6 +30,8 @@ from benchmarks.findings import (
     publish,
 )
 from benchmarks.in_process import Measured, take_turns
+from benchmarks.limits import Limits
+from benchmarks.onnx_flops import Engine
 from multimodal.config import ReaderArgs
 from multimodal.encoders.ocr import Ocr, RapidOcr
 from multimodal.encoders.reader import RapidOcrReader
@@ -94,8 +97,16 @@ class _Output(Protocol):
     """Seconds of search, angle and reading."""
 
 
+class _Model(Protocol):
+    session: Engine
+
+
 class _Pipeline(Protocol):
     """rapidocr's; it takes (height, width, 3), BGR."""
+
+    text_det: _Model
+    text_cls: _Model
+    text_rec: _Model
 
     def __call__(self, picture: Pixels) -> _Output: ...
 
@@ -158,6 +169,21 @@ def read_by_theirs(pipeline: _Pipeline, some: Sequence[PrintedPage]) -> list[lis
     """The same, one page at a time: it takes no more."""
     outputs = [pipeline(bgr(page)) for page in some]
     return [list(output.txts or ()) for output in outputs]
+
+
+def flops_of_ours(args: ReaderArgs, some: Sequence[PrintedPage]) -> dict[str, int]:
+    """Of the products of each model, in one reading of all pages."""
+    ocr = RapidOcr(args)
+    reader = RapidOcrReader(args, ocr)
+    engines: dict[str, Engine] = {"search": ocr._detector.session, "read": ocr._recogniser.session}
+    return onnx_flops.flops(engines, lambda: read_by_ours(reader, some, args.batch_items))
+
+
+def flops_of_theirs(pipeline: _Pipeline, some: Sequence[PrintedPage]) -> dict[str, int]:
+    """The same, of a pipeline that has read before: until then it has no models."""
+    models = {"search": pipeline.text_det, "angle": pipeline.text_cls, "read": pipeline.text_rec}
+    engines = {name: model.session for name, model in models.items()}
+    return onnx_flops.flops(engines, lambda: read_by_theirs(pipeline, some))
 
 
 def parts_of_ours(args: ReaderArgs, some: Sequence[PrintedPage], lines: int) -> Parts:
@@ -240,15 +266,49 @@ def main(
     }
     console.print(f"{lines} lines on {len(some)} pages; character errors: {errors}")
     parts = [parts_of_ours(args, some, lines), parts_of_theirs(pipeline, some, lines)]
-    found = {**details(measured, errors, lines), "parts": parts}
-    publish("ocr", findings_of(measured), found, measured.others_cores)
-
-
-def details(measured: Measured, errors: dict[str, float], lines: int) -> dict[str, object]:
-    """Accuracy, and what each side took."""
+    work = {OURS: flops_of_ours(args, some), THEIRS: flops_of_theirs(pipeline, some)}
+    peak = measured_limits(args.threads, quick)
     more = check("character error rate, more than rapidocr's", errors[OURS] - errors[THEIRS], AS_EXACT)
-    facts: dict[str, float] = {f"character error rate, {side}": value for side, value in errors.items()}
-    return {"checks": [more], "facts": {**facts, "lines": lines}, "turns": measured.as_json()}
+    facts = {**accuracy(errors), "lines": lines, **shares(measured, work, peak, lines)}
+    console.print(facts)
+    details = {
+        "checks": [more],
+        "facts": facts,
+        "turns": measured.as_json(),
+        "parts": parts,
+        "limits": peak.as_json(),
+    }
+    publish("ocr", findings_of(measured), details, measured.others_cores)
+
+
+def measured_limits(threads: int, quick: bool) -> Limits:
+    """After the turns: no side needs torch."""
+    import torch
+
+    torch.set_num_threads(threads)
+    return limits.measure(quick=quick)
+
+
+def accuracy(errors: Mapping[str, float]) -> dict[str, float]:
+    """Of each side."""
+    return {f"character error rate, {side}": value for side, value in errors.items()}
+
+
+def shares(
+    measured: Measured, work: Mapping[str, Mapping[str, int]], peak: Limits, lines: int
+) -> dict[str, float]:
+    """How far the physical limit is: the products that each side makes, in all the time that it takes.
+
+    `work`: operations of each side's models for all lines.
+    """
+    found: dict[str, float] = {}
+    for side, models in work.items():
+        for name, flops in models.items():
+            found[f"{side}, {name}, one line, MFLOP"] = round(flops / lines / 1e6, 1)
+        line_s = median(measured.costs[side].wall_ms) / 1000
+        share = peak.share(sum(models.values()) / lines, line_s, "float32")
+        found[f"{side}, of GEMM peak in float32"] = round(share, 3)
+    return {**found, **peak.facts()}
 
 
 if __name__ == "__main__":

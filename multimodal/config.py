@@ -378,8 +378,25 @@ class GeneratorArgs(Settings):
         None, gt=0, le=1, description="fraction of the accelerator's memory (GPU); replaces kv_cache_bytes"
     )
     tensor_parallel_size: int = Field(1, gt=0, description="accelerators of one replica")
-    enforce_eager: bool = True
-    omp_threads_bind: str | None = Field("0-1", description="cores of the CPU engine; null: vLLM decides")
+    enforce_eager: bool = Field(
+        True,
+        description=(
+            "do not compile the model. On a CPU compiling needs g++ and Python's headers, takes a minute "
+            "when a model is first served, and changes answers: compare them"
+        ),
+    )
+    cores: str | None = Field(
+        "0-1",
+        pattern=r"^\d+(-\d+)?(,\d+(-\d+)?)*$",
+        description='of a CPU engine, such as "0-3,8"; null: all that the replica may use',
+    )
+    worker_process: bool = Field(
+        False,
+        description=(
+            "on a CPU: the model has a process beside its scheduler's, and each thread a core, as vLLM would "
+            "have it"
+        ),
+    )
     max_images: int = Field(64, ge=0, description="pictures and frames in one prompt, where it takes pixels")
     image_placeholder: str = Field("<image>", description="what stands for a picture in the model's prompt")
     video_placeholder: str | None = Field(

@@ -144,6 +144,6 @@ def _command(model: Path, args: GeneratorArgs, port: int) -> list[str]:
 def _environment(args: GeneratorArgs) -> dict[str, str]:
     """As `multimodal serve` and Generator set it: nothing listens on other interfaces than loopback."""
     changes = {"VLLM_NO_USAGE_STATS": "1", "VLLM_HOST_IP": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo"}
-    if args.omp_threads_bind is not None:
-        changes["VLLM_CPU_OMP_THREADS_BIND"] = args.omp_threads_bind
+    if args.cores is not None:
+        changes["VLLM_CPU_OMP_THREADS_BIND"] = args.cores
     return changes

@@ -57,16 +57,28 @@ def _differs(candidate: Candidate, baseline: GeneratorArgs) -> bool:
 
 
 def _binding() -> list[Candidate]:
-    """auto: vLLM leaves a core to its own processes where it can. nobind: threads may move."""
+    """vLLM's own ways to place the model's process. auto: it leaves a core to its other ones where it can.
+    nobind: threads may move."""
+    listed = [Candidate(name="worker process", args={"worker_process": True})]
+    listed += [
+        Candidate(
+            name=f"worker process, {bind}",
+            args={"worker_process": True, "cores": None},
+            env={"VLLM_CPU_OMP_THREADS_BIND": bind},
+        )
+        for bind in ("auto", "nobind")
+    ]
     return [
-        Candidate(name=f"bind {bind}", args={"omp_threads_bind": bind}) for bind in ("auto", "nobind", "0-1")
+        *listed,
+        Candidate(name="a thread for each core", env={"GOMP_CPU_AFFINITY": "0 1"}),
+        Candidate(name="one core", args={"cores": "0"}),
     ]
 
 
 def _blocks() -> list[Candidate]:
     return [
         Candidate(name=f"blocks of {tokens} tokens", args={"block_tokens": tokens})
-        for tokens in (16, 32, 64, 128)
+        for tokens in (32, 64, 128)  # vLLM takes no smaller ones on a CPU
     ]
 
 
@@ -94,7 +106,7 @@ def _memory() -> list[Candidate]:
 def _other() -> list[Candidate]:
     found = [
         Candidate(name="compiled", args={"enforce_eager": False}),
-        Candidate(name="eager", args={"enforce_eager": True}),
+        Candidate(name="not compiled", args={"enforce_eager": True}),
     ]
     if INTEL_OPENMP.exists():
         found.append(Candidate(name="Intel's OpenMP", env={"LD_PRELOAD": str(INTEL_OPENMP)}))

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 from benchmarks.common import median, percentile
 from benchmarks.findings import Finding, Samples, Series, Target, medians, percentiles, thinned
 from benchmarks.generator_tax.differences import difference_of_percentiles
-from benchmarks.generator_tax.sides import BARE, NAMES, OURS, PEER, SideName
+from benchmarks.generator_tax.sides import ALONE, BARE, NAMES, OURS, PEER, SideName
 from benchmarks.generator_tax.turns import Round, Turn
 
 Found: TypeAlias = Mapping[int, Sequence[Round]]
@@ -19,6 +19,8 @@ NEAR_BARE = Target(aim=0.97)
 TAIL = Target(at_most_more=2.0)
 
 REFERENCES: Mapping[SideName, Target] = {PEER: FASTER, BARE: NEAR_BARE}
+OTHER_PAIRS: Sequence[tuple[SideName, SideName]] = ((ALONE, OURS), (ALONE, PEER), (PEER, BARE))
+"""The first says what our idle processes cost."""
 PLOTTED_STREAMS = 16
 """Of the distributions."""
 
@@ -32,13 +34,13 @@ def turns_of(rounds: Sequence[Round], side: SideName) -> list[Turn]:
 
 
 def findings(found: Found) -> list[Finding]:
-    """Ours against each reference, and vLLM's own server against the bare engine."""
+    """Ours against each reference, and what says why."""
     return [
         one
         for streams, rounds in found.items()
         for one in (
             *(finding for name in REFERENCES for finding in _against(name, streams, rounds)),
-            _medians("tokens/s", "tokens_per_s", streams, rounds, PEER, BARE, "/s"),
+            *(_medians("tokens/s", "tokens_per_s", streams, rounds, *pair, "/s") for pair in OTHER_PAIRS),
         )
     ]
 

@@ -1,9 +1,10 @@
-"""The three sides: our server, vLLM's own, and AsyncLLM in a process of its own, all on one model."""
+"""The sides: our server, vLLM's own, and AsyncLLM in a process of its own, all on one model."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,13 +27,20 @@ from benchmarks.load import Answer, Streams
 from multimodal.config import GeneratorArgs, home
 from multimodal.models.refs import resolve
 
-SideName: TypeAlias = Literal["ours", "vLLM server", "bare engine"]
+SideName: TypeAlias = Literal["ours", "vLLM server", "bare engine", "ours, alone"]
 NAMES: tuple[SideName, ...] = get_args(SideName)
-OURS, PEER, BARE = NAMES
+OURS, PEER, BARE, ALONE = NAMES
+"""ALONE is ours without its idle processes: what they cost."""
+
+IN_THE_WAY = re.compile(
+    r"ray::ServeReplica:multimodal:(Gateway|Generator)\b|VLLM::|haproxy|/gcs_server |/raylet |serve"
+)
+"""Command lines of what a text chat goes through, and of what would end the others if it did not answer."""
 
 MOST_NICE = 19
 """Of Linux."""
 
+ENGINES = 3
 ENGINE_BYTES = 3_500_000_000
 """An engine with its KV cache, in the embedded profile."""
 GRAPH_BYTES = 5_000_000_000
@@ -92,21 +100,21 @@ class Sides:
     """What each uses while nobody asks it anything."""
 
     def trees(self) -> dict[str, list[psutil.Process]]:
-        """Processes by side, and those of the client."""
-        return {name: side.processes() for name, side in self.by_name.items()} | {
-            "client": [psutil.Process()]
-        }
+        """Processes by server, and those of the client."""
+        servers = {name: side.processes() for name, side in self.by_name.items() if name != ALONE}
+        return servers | {"client": [psutil.Process()]}
 
     @contextmanager
     def only(self, name: SideName) -> Iterator[Side]:
         """The turn of one, while the others are stopped."""
-        others = [side.processes() for other, side in self.by_name.items() if other != name]
-        with stopped([process for tree in others for process in tree]):
+        own = set(self.by_name[name].processes())
+        everything = {process for side in self.by_name.values() for process in side.processes()}
+        with stopped(list(everything - own)):
             yield self.by_name[name]
 
 
 @contextmanager
-def three_sides(config: Path, max_tokens: int) -> Iterator[Sides]:
+def all_sides(config: Path, max_tokens: int) -> Iterator[Sides]:
     """They boot at the same time, which takes a minute or two.
 
     Raises RuntimeError where memory does not suffice or their priorities differ, ConfigError where one does
@@ -135,6 +143,7 @@ def _ready(server: Served, peer: Peer, bare: BareEngine, args: GeneratorArgs, ma
         OURS: http(server.url, server.processes),
         PEER: http(peer.url, peer.processes),
         BARE: bare,
+        ALONE: http(server.url, lambda: [one for one in server.processes() if is_in_the_way(one)]),
     }
     niceness = check_niceness({name: side.processes() for name, side in by_name.items()})
     idle = {name: processes.idle_cores(side.processes()) for name, side in by_name.items()}
@@ -144,12 +153,20 @@ def _ready(server: Served, peer: Peer, bare: BareEngine, args: GeneratorArgs, ma
     return Sides(by_name=by_name, args=args, niceness=niceness, idle_cores=idle)
 
 
+def is_in_the_way(process: psutil.Process) -> bool:
+    """Whether a text chat needs it."""
+    try:
+        return IN_THE_WAY.search(" ".join(process.cmdline()) + " ") is not None
+    except psutil.NoSuchProcess:
+        return False
+
+
 def check_memory(available_bytes: int) -> None:
     """Raises RuntimeError where three engines and the rest of our server would not fit."""
-    needed_bytes = len(NAMES) * ENGINE_BYTES + GRAPH_BYTES
+    needed_bytes = ENGINES * ENGINE_BYTES + GRAPH_BYTES
     if available_bytes < needed_bytes:
         raise RuntimeError(
-            f"{len(NAMES)} engines and our server need {needed_bytes / 1e9:.0f} GB of memory; "
+            f"{ENGINES} engines and our server need {needed_bytes / 1e9:.0f} GB of memory; "
             f"{available_bytes / 1e9:.0f} GB are available."
         )
 

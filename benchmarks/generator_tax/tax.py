@@ -12,7 +12,7 @@ import typer
 from benchmarks.findings import MIN_PAIRS, console, publish
 from benchmarks.generator_tax import report
 from benchmarks.generator_tax.counts import parse_counts
-from benchmarks.generator_tax.sides import Sides, three_sides
+from benchmarks.generator_tax.sides import Sides, all_sides
 from benchmarks.generator_tax.stopping import end_in_order
 from benchmarks.generator_tax.turns import Measurement, Options, Round
 
@@ -48,7 +48,7 @@ def main(
     seed: Annotated[int | None, typer.Option(help="Of the prompts; default: a new one.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Two short rounds: does it run?")] = False,
 ) -> None:
-    """Start all three sides, and compare them at each number of streams."""
+    """Start all sides, and compare them at each number of streams."""
     if context.invoked_subcommand is not None:
         return
     end_in_order()
@@ -59,7 +59,7 @@ def main(
         prompt_words=prompt_words,
         seed=secrets.randbits(32) if seed is None else seed,
     )
-    with three_sides(config, options.max_tokens) as sides:
+    with all_sides(config, options.max_tokens) as sides:
         found = measure(sides, options)
         known = {
             "options": asdict(options),

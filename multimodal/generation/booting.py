@@ -6,8 +6,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from multimodal.config import GeneratorArgs
+from multimodal.config import GeneratorArgs, home
 from multimodal.errors import ConfigError
+from multimodal.generation import compiling
+from multimodal.generation.cores import CORES, engine_cores
 from multimodal.generation.precedence import MEDIA_TOKENS
 from multimodal.generation.sampling import first_line
 from multimodal.types import MediaKind
@@ -20,9 +22,9 @@ WORKER_EXTENSION = "multimodal.generation.worker.WorkerExtension"
 
 def start(model: Path, args: GeneratorArgs) -> AsyncLLM:
     """Tens of seconds. Raises ConfigError when the model cannot be loaded."""
-    if args.omp_threads_bind is not None:
+    if args.cores is not None:
         # Read by vLLM's CPU worker; it has no engine argument for it.
-        os.environ["VLLM_CPU_OMP_THREADS_BIND"] = args.omp_threads_bind
+        os.environ["VLLM_CPU_OMP_THREADS_BIND"] = args.cores
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     if args.tensor_parallel_size == 1:
         # All of it runs on this machine, and nothing else need reach it.
@@ -30,8 +32,14 @@ def start(model: Path, args: GeneratorArgs) -> AsyncLLM:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     from vllm.config import StructuredOutputsConfig
     from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.platforms import current_platform
     from vllm.v1.engine.async_llm import AsyncLLM
 
+    on_cpu = current_platform.is_cpu()
+    try:
+        cores = engine_cores(args.cores)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     engine_args = AsyncEngineArgs(
         model=str(model),
         served_model_name=[args.served_name],
@@ -41,11 +49,12 @@ def start(model: Path, args: GeneratorArgs) -> AsyncLLM:
         block_size=args.block_tokens,
         max_num_batched_tokens=args.max_num_batched_tokens,
         tensor_parallel_size=args.tensor_parallel_size,
-        enforce_eager=args.enforce_eager,
+        enforce_eager=args.enforce_eager or (on_cpu and not compiling.prepare(home())),
         enable_prefix_caching=True,
         scheduling_policy="priority",
-        scheduler_cls=_scheduler(args),
-        additional_config={MEDIA_TOKENS: args.media_prefill_tokens},
+        scheduler_cls=_scheduler(args) if on_cpu else None,
+        distributed_executor_backend=_executor(args) if on_cpu else None,
+        additional_config={MEDIA_TOKENS: args.media_prefill_tokens, CORES: cores},
         enable_mm_embeds=True,
         limit_mm_per_prompt=limits(args),
         worker_extension_cls=WORKER_EXTENSION,
@@ -65,11 +74,15 @@ def start(model: Path, args: GeneratorArgs) -> AsyncLLM:
 
 
 def _scheduler(args: GeneratorArgs) -> str | None:
-    from vllm.platforms import current_platform
-
-    if args.media_prefill_tokens is None or not current_platform.is_cpu():
+    if args.media_prefill_tokens is None:
         return None
     return "multimodal.generation.scheduling.TextFirst"
+
+
+def _executor(args: GeneratorArgs) -> str | None:
+    if args.worker_process or args.tensor_parallel_size > 1:
+        return None
+    return "multimodal.generation.one_process.OneProcess"
 
 
 def placeholders(args: GeneratorArgs) -> dict[MediaKind, str]:

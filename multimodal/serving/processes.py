@@ -44,10 +44,11 @@ def give_way() -> None:
 
 def reap_orphans(own_child: int | None = None) -> None:
     """Collect orphans that became ours and have ended, but not `own_child`, whose owner does that."""
-    for process in psutil.Process().children():
-        if process.pid != own_child and _has_ended(process):
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(process.pid, os.WNOHANG)
+    with contextlib.suppress(ChildProcessError):
+        while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+            if ended.si_pid == own_child:
+                return
+            os.waitpid(ended.si_pid, os.WNOHANG)
 
 
 def end_descendants(grace_s: float) -> None:

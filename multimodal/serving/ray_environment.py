@@ -41,12 +41,14 @@ DEFAULTS = {
     # default, and so does each replica report its metrics.
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
     "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "2000",
+    # How often Ray looks for new log files, however few there are.
+    "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",
+    "LOG_NAME_UPDATE_INTERVAL_S": "2",
     # What went with a machine is lost. Ray would have who waits for it wait for ten minutes.
     "RAY_fetch_fail_timeout_milliseconds": "5000",
-    # OpenMP's threads spin while they wait for each other, for some 100 ms as libgomp would have it. On a
-    # virtual machine whose cores are all busy, other threads then wake up to a second late, and tokens come
-    # in bursts.
-    "GOMP_SPINCOUNT": "5000",
+    # OpenMP's threads spin while they wait for each other, for some 100 ms as libgomp would have it, in time
+    # that others do not get. Much less would have them sleep whenever one gives up its core for a moment.
+    "GOMP_SPINCOUNT": "100000",
     # One event loop in each replica: no call changes threads.
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import httpx
 import psutil
@@ -18,6 +19,12 @@ REPLACED_S = 240.0
 def engines(server: RunningServer) -> list[psutil.Process]:
     children = psutil.Process(server.pid).children(recursive=True)
     return [child for child in children if "VLLM::" in " ".join(child.cmdline())]
+
+
+def test_the_engine_is_one_process_and_keeps_no_threads_for_groups_of_one(server: RunningServer) -> None:
+    (engine,) = engines(server)
+    names = [Path(f"/proc/{engine.pid}/task/{one.id}/comm").read_text() for one in engine.threads()]
+    assert sum(name.startswith("gloo_tcp") for name in names) <= 1
 
 
 def test_a_dead_engine_is_replaced_while_the_rest_goes_on(server: RunningServer, http: httpx.Client) -> None:

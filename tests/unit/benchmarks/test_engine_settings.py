@@ -43,13 +43,13 @@ def test_no_candidate_but_the_control_has_the_profiles_settings() -> None:
     assert control.applied(BASELINE) == BASELINE
     changed = [one for one in others if one.applied(BASELINE) != BASELINE or one.env]
     assert len(changed) == len({one.slug for one in others}) == len(others)
-    assert "bind 0-1" not in {one.name for one in others}
+    assert "blocks of 32 tokens" not in {one.name for one in others}
 
 
 def test_the_profiles_own_setting_is_a_candidate_where_the_profile_changes() -> None:
-    names = {one.name for one in candidates(GeneratorArgs(block_tokens=128, omp_threads_bind="auto"))}
-    assert {"bind 0-1", "blocks of 32 tokens"} <= names
-    assert not {"bind auto", "blocks of 128 tokens"} & names
+    names = {one.name for one in candidates(GeneratorArgs(block_tokens=128, cores="0"))}
+    assert "blocks of 32 tokens" in names
+    assert not {"one core", "blocks of 128 tokens"} & names
 
 
 def test_without_chunks_a_whole_prompt_fits_into_a_step() -> None:
@@ -68,7 +68,7 @@ def test_a_candidate_is_checked_as_the_profile_is() -> None:
 def test_candidates_are_chosen_by_name() -> None:
     every = candidates(BASELINE)
     assert chosen(every, []) == every
-    assert [one.name for one in chosen(every, ["compiled", "bind auto"])] == ["compiled", "bind auto"]
+    assert [one.name for one in chosen(every, ["compiled", "one core"])] == ["compiled", "one core"]
     with pytest.raises(ValueError, match="comiled"):
         chosen(every, ["comiled"])
 

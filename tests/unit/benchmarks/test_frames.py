@@ -12,8 +12,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.frames import FEW_DECODED, Packet, decoded_finding, fewest, same_as
+from benchmarks.frames import (
+    EVERYTHING,
+    FEW_DECODED,
+    OURS,
+    Packet,
+    decoded_finding,
+    facts_of,
+    fewest,
+    same_as,
+    written_bytes,
+)
+from benchmarks.in_process import Costs, Measured
 from benchmarks.sent_packets import entries_of, sent_packets
+from multimodal.types import Video
 
 IN_ORDER = [Packet(pts, pts % 10 == 0) for pts in range(30)]
 """Three groups of ten, shown in the order in which they are decoded."""
@@ -55,6 +67,22 @@ def test_the_target_is_a_tenth_more_than_the_fewest() -> None:
     assert decoded_finding({"decord": 108, "PyAV": 2}, 100).met
     assert decoded_finding({"decord": 108, "PyAV": 3}, 100).met is False
     assert decoded_finding({"decord": 108}, 100).target is FEW_DECODED
+
+
+def test_decoded_frames_are_yuv_and_returned_ones_rgb() -> None:
+    frames = np.zeros((2, 4, 6, 3), np.uint8)
+    video = Video(
+        sha256="", frames=frames, times_s=(0, 1), duration_s=2, width=12, height=8, format="mp4", audio=None
+    )
+    assert written_bytes(video, 10) == 10 * (12 * 8 + 2 * 6 * 4) + 2 * 4 * 6 * 3
+
+
+def test_limits_are_decoding_what_is_needed_and_memory() -> None:
+    costs = {OURS: Costs([30.0] * 3, [50.0] * 3), EVERYTHING: Costs([100.0] * 3, [100.0] * 3)}
+    facts = facts_of(Measured(costs=costs, others_cores=0.0), 0.25, written=10**8, bytes_per_s=20e9)
+    assert facts["CPU time over decoding just those"] == pytest.approx(1.2)
+    assert facts["decoded frames, of memory bandwidth"] == pytest.approx(0.1)
+    assert facts["memory bandwidth, GB/s"] == 20.0
 
 
 def test_the_nearest_reference_is_found() -> None:

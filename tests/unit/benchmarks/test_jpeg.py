@@ -14,9 +14,11 @@ from benchmarks.jpeg import (
     cosine,
     encoded,
     findings_of,
+    moved_bytes,
     ours,
     photograph,
     pillow,
+    shares_of,
     shrunk,
 )
 
@@ -46,6 +48,19 @@ def test_both_sides_make_the_same_of_a_photograph() -> None:
     data = encoded(photograph(0, SIZE_PX), 90)
     assert shrunk(ours(data, 448)).shape == pillow(data).shape
     assert cosine(shrunk(ours(data, 448)), pillow(data)) > 0.99
+
+
+def test_a_side_moves_the_file_and_its_own_pixels() -> None:
+    data = encoded(photograph(0, SIZE_PX), 90)
+    moved = moved_bytes(data)
+    assert moved[PILLOW] == len(data) + 800 * 600 * 3
+    assert len(data) < moved[SMALL] < moved[PILLOW]
+
+
+def test_a_share_of_bandwidth_is_by_time() -> None:
+    measured = Measured(costs={PILLOW: Costs([90.0] * 3, [100.0] * 3)}, others_cores=0.0)
+    found = shares_of("usual", {PILLOW: 10**8}, measured, 20e9)
+    assert found == [("usual: of memory bandwidth, Pillow", 0.05)]
 
 
 def test_the_target_is_about_cpu_time() -> None:

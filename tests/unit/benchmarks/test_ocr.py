@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from benchmarks import ocr
 from benchmarks.in_process import Costs, Measured
+from benchmarks.limits import Limits
 from benchmarks.ocr import (
     CHEAPER,
     OURS,
@@ -22,6 +23,7 @@ from benchmarks.ocr import (
     error_rate,
     findings_of,
     pages,
+    shares,
 )
 from multimodal.encoders.reading_order import Points
 from multimodal.errors import ConfigError
@@ -85,6 +87,20 @@ def test_speed_is_the_reciprocal_of_time() -> None:
     assert found[0].target is CHEAPER
     assert found[0].met
     assert (found[-1].first, found[-1].second, found[-1].ratio.value) == (50.0, 20.0, 2.5)
+
+
+def test_a_share_of_the_peak_is_of_all_the_products_of_a_side() -> None:
+    costs = {OURS: Costs([30.0] * 3, [20.0] * 3), THEIRS: Costs([60.0] * 3, [50.0] * 3)}
+    work = {
+        OURS: {"search": 4_000_000_000, "read": 6_000_000_000},
+        THEIRS: {"search": 9_000_000_000, "angle": 0, "read": 6_000_000_000},
+    }
+    peak = Limits(flops_per_s={"float32": 100e9}, bytes_per_s=50e9, threads=2)
+    found = shares(Measured(costs=costs, others_cores=0.0), work, peak, lines=10)
+    assert found["ours, search, one line, MFLOP"] == 400.0
+    assert found["ours, of GEMM peak in float32"] == pytest.approx(0.5)
+    assert found["rapidocr, of GEMM peak in float32"] == pytest.approx(0.3)
+    assert found["GEMM peak, float32, GFLOP/s"] == 100.0
 
 
 class Stub:

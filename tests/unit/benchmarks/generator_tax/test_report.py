@@ -6,7 +6,7 @@ import typer
 from benchmarks.generator_tax.counts import parse_counts
 from benchmarks.generator_tax.differences import difference_of_percentiles
 from benchmarks.generator_tax.report import facts, findings, samples, series, written
-from benchmarks.generator_tax.sides import BARE, OURS, PEER, SideName
+from benchmarks.generator_tax.sides import ALONE, BARE, OURS, PEER, SideName
 from benchmarks.generator_tax.turns import Round, Turn
 
 
@@ -23,7 +23,12 @@ def _turn(gap_ms: float) -> Turn:
 
 
 def _round(ours: float, peer: float, bare: float) -> Round:
-    turns: dict[SideName, Turn] = {OURS: _turn(ours), PEER: _turn(peer), BARE: _turn(bare)}
+    turns: dict[SideName, Turn] = {
+        OURS: _turn(ours),
+        PEER: _turn(peer),
+        BARE: _turn(bare),
+        ALONE: _turn(ours / 2),
+    }
     return Round(turns=turns, prompt_tokens=60, same_answers=0.9)
 
 
@@ -36,6 +41,7 @@ def test_ours_stands_above() -> None:
     assert rate.met
     assert rate.ratio.value == pytest.approx(1.2)
     assert by_name["tokens/s, 1 stream", f"{PEER} / {BARE}"].ratio.value == pytest.approx(8 / 12)
+    assert by_name["tokens/s, 1 stream", f"{ALONE} / {OURS}"].ratio.value == pytest.approx(2)
     assert by_name["CPU, for each token, 1 stream", f"{OURS} / {BARE}"].ratio.value == pytest.approx(1.25)
 
 

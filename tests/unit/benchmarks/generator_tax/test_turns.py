@@ -3,10 +3,13 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
+from typing import cast
 
+import psutil
 import pytest
 
-from benchmarks.generator_tax.sides import BARE, NAMES, OURS, PEER, check_memory
+from benchmarks.generator_tax.sides import BARE, NAMES, OURS, PEER, check_memory, is_in_the_way
 from benchmarks.generator_tax.turns import check_same_work, rotated, turn_of
 from benchmarks.load import Answer
 
@@ -38,13 +41,33 @@ def test_unequal_work_is_refused(other: Answer, why: str) -> None:
         check_same_work({OURS: [ANSWER], PEER: [other], BARE: [ANSWER]}, max_tokens=128)
 
 
-def test_each_side_is_first_second_and_last_equally_often() -> None:
-    rounds = [rotated(NAMES, number) for number in range(6)]
-    for place in range(3):
+def test_each_side_has_each_place_equally_often() -> None:
+    sides = len(NAMES)
+    rounds = [rotated(NAMES, number) for number in range(2 * sides)]
+    for place in range(sides):
         assert set(Counter(order[place] for order in rounds).values()) == {2}
     followed = Counter(pair for order in rounds for pair in pairwise(order))
-    assert set(followed.values()) == {2}
-    assert len(followed) == 6
+    assert len(set(followed.values())) == 1
+    assert all((second, first) in followed for first, second in followed)
+
+
+@pytest.mark.parametrize(
+    ("command", "needed"),
+    [
+        ("ray::ServeReplica:multimodal:Generator", True),
+        ("ray::ServeReplica:multimodal:Gateway.tokens", True),
+        ("VLLM::EngineCore", True),
+        ("python -m deployments.serve_run config.yaml", True),
+        ("/ray/core/src/ray/raylet/raylet --node", True),
+        ("ray::ServeReplica:multimodal:ImageEncoder", False),
+        ("ray::ServeReplica:multimodal:VideoEncoder", False),
+        ("ray::ServeController", False),
+        ("python -u /ray/_private/log_monitor.py", False),
+    ],
+)
+def test_what_a_text_chat_does_not_go_through_is_stopped(command: str, needed: bool) -> None:
+    process = SimpleNamespace(cmdline=command.split)
+    assert is_in_the_way(cast("psutil.Process", process)) is needed
 
 
 def test_a_turn() -> None:
