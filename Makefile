@@ -61,6 +61,9 @@ clean: ## Delete .venv and caches; models stay in MULTIMODAL_HOME
 HAVE_python3.11-venv = $(PYTHON) -c 'import ensurepip'
 # vLLM's CPU kernels link to it.
 HAVE_libnuma1 = $(PYTHON) -c 'import ctypes; ctypes.CDLL("libnuma.so.1")'
+# PyTorch compiles the generator's model with these.
+HAVE_g++ = command -v g++
+HAVE_python3.11-dev = $(PYTHON) -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")'
 # Tests make media with these.
 HAVE_ffmpeg = command -v ffmpeg
 HAVE_espeak-ng = command -v espeak-ng
@@ -95,6 +98,8 @@ $(STAMP): | $(LOCK)
 		echo "CPython 3.11 is needed and $(PYTHON) is not it: name one with make PYTHON=/path/to/python3.11." >&2; \
 		exit 1; }
 	$(call require,python3.11-venv libnuma1)
+# Without them the model is not compiled, and slower: no reason to stop.
+	-$(call require,g++ python3.11-dev)
 	@if ls $(VENV)/.installed-* 2>/dev/null | grep -qv -- '-$(EXTRA)-'; then rm -rf $(VENV); fi
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install --quiet $(PIP)

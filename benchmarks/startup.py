@@ -30,7 +30,7 @@ POLL_S = 0.1
 """Resolution of the time to ready."""
 
 STOP_TIMEOUT_S = 120.0
-QUESTION = "What is the capital of France?"
+QUESTION = "What is the capital of Japan?"
 ANSWER_TOKENS = 16
 
 SOON = Target(at_most=60.0)

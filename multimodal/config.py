@@ -381,8 +381,8 @@ class GeneratorArgs(Settings):
     enforce_eager: bool = Field(
         True,
         description=(
-            "do not compile the model. On a CPU compiling needs g++ and Python's headers, takes a minute "
-            "when a model is first served, and changes answers: compare them"
+            "do not compile the model. On a CPU compiling needs g++ and Python's headers, and takes a minute "
+            "when a model is first served; what comes of it is kept in MULTIMODAL_HOME"
         ),
     )
     cores: str | None = Field(

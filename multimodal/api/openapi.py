@@ -45,7 +45,7 @@ _CHAT_MODEL = "smollm2-135m-instruct"
 CHAT_EXAMPLES: Examples = {
     "text": {
         "model": _CHAT_MODEL,
-        "messages": [{"role": "user", "content": "What is the capital of France?"}],
+        "messages": [{"role": "user", "content": "What is the capital of Japan?"}],
         "max_tokens": 32,
     },
     "picture": {

@@ -5,7 +5,7 @@ scheduler's process then asks without a pause whether the model is done, in time
 (`python -m benchmarks.engine_settings`). Threads are not bound here: one may take any of the engine's cores.
 
 vLLM also makes a dozen process groups, of one process each, and Gloo a thread for each of them that wakes up
-a hundred times a second. Here they are all the same group.
+a hundred times a second. Here they are all the same group, which is left once.
 """
 
 from __future__ import annotations
@@ -30,13 +30,23 @@ class OneProcess(UniProcExecutor):
         if not isinstance(config, dict):
             raise TypeError(f"{CORES} belongs into vLLM's additional_config, a dict.")
         use(config[CORES])
-        vars(torch.distributed)["new_group"] = _the_only_group
+        share_one_group()
         let_compiled_models_load()
         super()._init_executor()
 
 
-def _the_only_group(*_: object, **__: object) -> object:
-    return torch.distributed.group.WORLD
+def share_one_group() -> None:
+    """Whoever makes a group gets that of all processes, and who leaves the last, or first, ends it."""
+    leave: Callable[[], object] = torch.distributed.destroy_process_group
+
+    def all_of_it(*_: object, **__: object) -> object:
+        return torch.distributed.group.WORLD
+
+    def leave_once(*_: object) -> None:
+        if torch.distributed.is_initialized():
+            leave()
+
+    vars(torch.distributed).update(new_group=all_of_it, destroy_process_group=leave_once)
 
 
 def let_compiled_models_load() -> None:

@@ -17,7 +17,7 @@ from multimodal.serving.launcher import Plan
 from multimodal.serving.ray_dashboard import Progress
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-_QUESTION = "What is the capital of France?"
+_QUESTION = "What is the capital of Japan?"
 
 
 class ConsoleView:

@@ -63,6 +63,7 @@ def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
             "model": f"file:{folder}",
             "served_name": MODEL,
             "dtype": "float32",
+            "enforce_eager": True,
             "pixels": True,
             "image_placeholder": "<|vision_start|><|image_pad|><|vision_end|>",
             "max_model_len": 4096,

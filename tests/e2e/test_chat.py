@@ -24,13 +24,13 @@ def ask(client: openai.OpenAI, *messages: ChatCompletionMessageParam, max_tokens
 def test_a_question_is_answered_in_a_stream_of_several_chunks(client: openai.OpenAI) -> None:
     stream = client.chat.completions.create(
         model=MODEL,
-        messages=[{"role": "user", "content": "What is the capital of France?"}],
+        messages=[{"role": "user", "content": "What is the capital of Japan?"}],
         stream=True,
         stream_options={"include_usage": True},
     )
     chunks = list(stream)
     text = [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices]
-    assert "Paris" in "".join(text)
+    assert "Tokyo" in "".join(text)
     assert len([piece for piece in text if piece]) > 3
     assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-1] == "stop"
     usage = chunks[-1].usage

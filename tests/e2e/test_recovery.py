@@ -8,6 +8,8 @@ from pathlib import Path
 import httpx
 import psutil
 
+from multimodal.config import home
+from multimodal.generation.compiling import missing_tools
 from multimodal.serving.background import RunningServer
 from tests.e2e.conftest import MODEL
 
@@ -21,6 +23,11 @@ def engines(server: RunningServer) -> list[psutil.Process]:
     return [child for child in children if "VLLM::" in " ".join(child.cmdline())]
 
 
+def compiled_models() -> dict[Path, int]:
+    """All that were ever compiled here, and when."""
+    return {path: path.stat().st_mtime_ns for path in (home() / "compiled").glob("*/**/rank_*/model")}
+
+
 def test_the_engine_is_one_process_and_keeps_no_threads_for_groups_of_one(server: RunningServer) -> None:
     (engine,) = engines(server)
     names = [Path(f"/proc/{engine.pid}/task/{one.id}/comm").read_text() for one in engine.threads()]
@@ -28,8 +35,9 @@ def test_the_engine_is_one_process_and_keeps_no_threads_for_groups_of_one(server
 
 
 def test_a_dead_engine_is_replaced_while_the_rest_goes_on(server: RunningServer, http: httpx.Client) -> None:
-    old = engines(server)
+    old, compiled = engines(server), compiled_models()
     assert old
+    assert bool(compiled) == (not missing_tools())
     for process in old:
         process.kill()
 
@@ -57,6 +65,7 @@ def test_a_dead_engine_is_replaced_while_the_rest_goes_on(server: RunningServer,
         time.sleep(1)
     assert http.post("/v1/chat/completions", json=ASK).status_code == 200
     assert not {process.pid for process in old} & {process.pid for process in engines(server)}
+    assert compiled_models() == compiled, "the model was compiled again"
 
 
 def test_a_killed_replica_takes_its_engine_with_it(server: RunningServer, http: httpx.Client) -> None:

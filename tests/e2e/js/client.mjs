@@ -16,7 +16,7 @@ const models = [];
 for await (const model of client.models.list()) models.push(model.id);
 const model = models[0];
 
-const question = { role: "user", content: "What is the capital of France?" };
+const question = { role: "user", content: "What is the capital of Japan?" };
 const whole = await client.chat.completions.create({ model, messages: [question], max_tokens: 20 });
 
 const streamed = { text: "", finishReason: null, usage: null };
