@@ -6,6 +6,7 @@ A graph without weights; the library, its database and its index are real.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -103,4 +104,5 @@ def kill_all(server: RunningServer) -> None:
     """As when the machine loses its power, but for what the kernel has yet to write."""
     everything = psutil.Process(server.pid)
     for process in [everything, *everything.children(recursive=True)]:
-        process.kill()
+        with suppress(psutil.NoSuchProcess):  # it went with one before it
+            process.kill()
