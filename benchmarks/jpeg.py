@@ -25,7 +25,7 @@ Pixels: TypeAlias = NDArray[np.uint8]
 
 SIZE_PX = (4000, 3000)
 SMALL_PX = (224, 168)
-"""What is made of it: 224 is what issue 7 names."""
+"""What is made of it: 224 is what towers take."""
 QUALITIES = {"usual": 85, "large file": 92}
 """JPEG qualities: the larger the file, the more of the time goes into its Huffman codes, which all read."""
 ONLY_SMALL_PX = 2 * SMALL_PX[0]

@@ -34,7 +34,7 @@ QUESTION = "What is the capital of Japan?"
 ANSWER_TOKENS = 16
 
 SOON = Target(at_most=60.0)
-"""Seconds, on two cores: issue 7."""
+"""Seconds, of a second start on two cores."""
 
 console = Console()
 

@@ -13,7 +13,7 @@ from benchmarks.transport.switch_over import SwitchOver, switch_over
 from benchmarks.transport.turns import CASES, KIB, KINDS, SIZES_BYTES, WAYS, Case, Kind, Way
 
 TARGET = Target(at_least=8)
-"""16 MB of frames: issue 7, part 5."""
+"""16 MB of frames."""
 
 TOLD_BYTES = (SIZES_BYTES[0], 256 * KIB, SIZES_BYTES[-1])
 """Sizes that have findings; all are in the plots."""
