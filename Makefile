@@ -47,7 +47,7 @@ format: install ## Fix style
 unit: install ## Run the fast tests
 	$(BIN)/pytest tests/unit
 
-bench: install test-packages models ## Run the benchmarks for a moment each, twelve minutes
+bench: install test-packages models ## Run the benchmarks for a moment each, ten minutes
 	$(BIN)/python -m benchmarks.suite quick
 
 bench-full: install test-packages models ## Run all benchmarks, hours; what is done is not done again

@@ -165,7 +165,7 @@ def handle_signals() -> None:
 
 
 def main(
-    mode: Annotated[Mode, typer.Argument(help="quick: twelve minutes, no measurement.")] = Mode.QUICK,
+    mode: Annotated[Mode, typer.Argument(help="quick: ten minutes, no measurement.")] = Mode.QUICK,
     only: Annotated[list[str] | None, typer.Option(help="One scenario; can be repeated.")] = None,
     list_: Annotated[bool, typer.Option("--list", help="Show the scenarios, and run none.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Run also what has a result already.")] = False,

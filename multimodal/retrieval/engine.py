@@ -67,21 +67,25 @@ class SearchEngine:
         return ranked, fold(ranked.ids, segments, self._args.duplicate_bits)
 
     def _page(self, search: Search, ranked: _Ranked, kept: Mapping[str, tuple[str, ...]]) -> Found:
-        end = search.offset + search.limit
-        ids = list(kept)[search.offset : end]
-        segments = self._store.get(search.tenant, ids, with_vectors=search.with_vectors)
-        hits = (
-            Hit(
-                segment=segments[one],
-                score=ranked.scores[one],
-                similarity=ranked.similarities.get(one),
-                lexical=ranked.lexical.get(one),
-                duplicates=kept[one],
+        ids, end = list(kept), search.offset
+        hits: list[Hit] = []
+        # Some may have been deleted meanwhile: those behind them take their places.
+        while len(hits) < search.limit and end < len(ids):
+            some = ids[end : end + search.limit - len(hits)]
+            segments = self._store.get(search.tenant, some, with_vectors=search.with_vectors)
+            hits += (
+                Hit(
+                    segment=segments[one],
+                    score=ranked.scores[one],
+                    similarity=ranked.similarities.get(one),
+                    lexical=ranked.lexical.get(one),
+                    duplicates=kept[one],
+                )
+                for one in some
+                if one in segments
             )
-            for one in ids
-            if one in segments  # it may have been deleted meanwhile
-        )
-        return Found(hits=tuple(hits), more=len(kept) > end)
+            end += len(some)
+        return Found(hits=tuple(hits), more=len(ids) > end)
 
     def _fused(self, search: Search, depth: int) -> _Ranked:
         spaces = [self._nearest(search, query, depth) for query in search.spaces]

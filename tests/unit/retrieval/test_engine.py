@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import pytest
 
 from multimodal.config import RetrieverArgs
@@ -58,6 +60,25 @@ def test_what_only_the_words_find_has_its_similarity_too() -> None:
     found = search(stored, args, spaces=(east(),), words="inv-7", words_weight=2.0, limit=1)
     assert found_numbers(found) == [9]
     assert found.hits[0].similarity == pytest.approx(0.5**0.5, abs=1e-6)
+
+
+class Vanishing(OracleStore):
+    """Its first two segments are deleted when a search has found them, and would read them."""
+
+    def get(self, tenant: str, ids: Sequence[str], *, with_vectors: bool) -> Mapping[str, Segment]:
+        self.delete_files(tenant, ["file-gone"])
+        return super().get(tenant, ids, with_vectors=with_vectors)
+
+
+def test_a_page_is_full_where_some_of_it_was_deleted_meanwhile() -> None:
+    store = Vanishing()
+    store.upsert([segment(n, words=EAST, file_id="file-gone") for n in range(2)])
+    store.upsert([segment(n, words=NORTH_EAST, file_id="file-kept") for n in range(2, 6)])
+    engine = SearchEngine(store, RetrieverArgs())
+    asked = Search(tenant="ann", spaces=(east(),), limit=3, fold_duplicates=False)
+    found = engine.search(asked)
+    assert (len(found.hits), found.more) == (3, True)
+    assert {hit.segment.file_id for hit in found.hits} == {"file-kept"}
 
 
 def test_words_alone_find_without_a_similarity() -> None:
