@@ -33,7 +33,7 @@ FRONT = {"name": "Front", "max_ongoing_requests": 200, "ray_actor_options": {"nu
 
 @pytest.fixture(scope="module")
 def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """Where calls are made."""
+    """Where calls are made, by someone who has heard of all replicas."""
     file = tmp_path_factory.mktemp("config") / "serve_config.yaml"
     application = {
         "name": "sticky",
@@ -46,6 +46,10 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         running_server(file, ready_timeout_s=120) as server,
         httpx.Client(base_url=server.base_url, timeout=60) as client,
     ):
+        # Serve tells Front of each replica as it starts: the last one after it says that all of them run.
+        opened = file.with_name("opened")
+        Gate(opened).open()
+        until(lambda: len(set(owners(client, opened).values())) == REPLICAS)
         yield client
 
 
