@@ -164,7 +164,7 @@ SCENARIOS: Sequence[Scenario] = (
         full_minutes=12,
     ),
 )
-"""`memory` is missing: it measures a server that is running already."""
+"""`memory` and `idle` are missing: they measure a server that is running already."""
 
 
 def chosen(mode: Mode, only: Sequence[str]) -> list[Scenario]:
