@@ -60,7 +60,7 @@ console = Console()
 class Target:
     """What the ratio has to be."""
 
-    at_least: float = 0.0
+    at_least: float = float("-inf")
     at_most: float = float("inf")
     at_most_more: float = float("inf")
     """Of the first number than of the second, in their unit: for "2 ms more at most"."""
@@ -76,7 +76,7 @@ class Target:
         return self.at_least <= value <= self.at_most
 
     def __str__(self) -> str:
-        bounds = [f">= {self.at_least:g}"] if self.at_least else []
+        bounds = [f">= {self.at_least:g}"] if self.at_least > float("-inf") else []
         bounds += [f"<= {self.at_most:g}"] if self.at_most < float("inf") else []
         bounds += [f"<= {self.at_most_more:g} more"] if self.at_most_more < float("inf") else []
         aim = [f"aim {self.aim:g}"] if self.aim is not None else []
@@ -85,7 +85,7 @@ class Target:
     @property
     def decides(self) -> bool:
         """Whether it has a bound."""
-        return self.at_least > 0.0 or min(self.at_most, self.at_most_more) < float("inf")
+        return min(-self.at_least, self.at_most, self.at_most_more) < float("inf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

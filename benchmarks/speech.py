@@ -24,6 +24,7 @@ from benchmarks.findings import (
     in_order,
     medians,
     publish,
+    sums,
 )
 from benchmarks.limits import Limits
 from benchmarks.speech_sides import (
@@ -113,9 +114,10 @@ def check_weights(ours: Hears, library: Hears, recording: Recording, words: Word
 
 
 def findings(turns: Turns) -> list[Finding]:
-    """What a second of speech costs, and how many are done in one."""
+    """What a second of speech costs, how many are done in one, and how many words are right."""
     cpu_ms = {side: [1e3 * one.cpu_s / one.said_s for one in found] for side, found in turns.items()}
     speed = {side: [one.said_s / one.seconds for one in found] for side, found in turns.items()}
+    right = {side: [one.words - one.errors for one in found] for side, found in turns.items()}
     same, greedy = f"{OURS} / {SAME_SEARCH}, as many beams", f"{OURS} / {DEFAULTS} (its defaults)"
     unit = "s/s"
     return [
@@ -123,6 +125,8 @@ def findings(turns: Turns) -> list[Finding]:
         medians("CPU for each second of speech", greedy, cpu_ms[OURS], cpu_ms[DEFAULTS], "ms"),
         medians("seconds of speech", same, speed[OURS], speed[SAME_SEARCH], unit, FASTER),
         medians("seconds of speech", greedy, speed[OURS], speed[DEFAULTS], unit),
+        sums("words heard right", same, right[OURS], right[SAME_SEARCH], ""),
+        sums("words heard right", greedy, right[OURS], right[DEFAULTS], ""),
     ]
 
 
@@ -138,7 +142,7 @@ def checks(turns: Turns) -> list[Check]:
     """What ours hears wrong and the library does not."""
     found = rates(turns)
     return [
-        check(f"word error above that of {side}", max(0.0, found[OURS] - found[side]), POINTS_MORE, "points")
+        check(f"word error above that of {side}", found[OURS] - found[side], POINTS_MORE, "points")
         for side in (SAME_SEARCH, DEFAULTS)
     ]
 

@@ -32,8 +32,18 @@ SIDES = (OURS, SAME_SEARCH, DEFAULTS)
 
 VOICES = ("en-us", "en-gb", "en-us+f3", "en-us+m3", "en-gb+f2")
 WORDS_PER_MINUTE = (130, 170)
-SENTENCES_PER_S = 0.3
+SENTENCES_PER_S = 0.27
 """About what espeak-ng says at such speeds."""
+
+FRAMES = (
+    *("We looked for {} all morning.", "My sister told me about {}.", "I have never seen {} before."),
+    *("They wanted to sell {}.", "The children were afraid of {}.", "Please tell him that I found {}."),
+    *("Nobody could explain {}.", "Her story begins with {}.", "She took a picture of {}."),
+    *("The old man remembered {}.", "Our neighbours complain about {}.", "Last year they lost {}."),
+    *("You should write about {}.", "He asked the police to remove {}.", "Someone had forgotten {}."),
+    *("Is it true that they bought {}?", "The report mentions {}.", "Why would anyone paint {}?"),
+)
+"""Sentences with little in common: of one that is heard wrong each time, chance decides by the recording."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +67,7 @@ def recordings(seconds: float, seed: int) -> Iterator[Recording]:
     chance, phrases = random.Random(seed), made_up.descriptions()
     while True:
         chosen = chance.sample(phrases, round(seconds * SENTENCES_PER_S))
-        text = " ".join(f"There was {phrase}." for phrase in chosen)
+        text = " ".join(chance.choice(FRAMES).format(phrase) for phrase in chosen)
         voice = ["-v", chance.choice(VOICES), "-s", str(chance.randint(*WORDS_PER_MINUTE))]
         with TemporaryDirectory() as folder:
             path = Path(folder, "speech.wav")

@@ -37,8 +37,9 @@ RETRY_S = 5
 
 
 BY_VALUE_BYTES = 1024 * 1024
-"""Arguments that are larger go by reference, and so do large media. The object store is faster from 1.75 MiB
-on, and takes less of the processor from 3 MiB on (`python -m benchmarks.transport`)."""
+"""Arguments that are larger go by reference, and so do large media. Handed on to one deployment, they are
+faster in the object store from 1.8 MiB on, and take less of the processor from 3 MiB on
+(`python -m benchmarks.transport`); a picture goes to two, by value as a copy each."""
 
 
 class Pending(Generic[T]):

@@ -66,6 +66,11 @@ def test_what_is_no_ratio_has_a_target_too() -> None:
     }
 
 
+def test_less_than_nothing_is_no_more_than_nothing() -> None:
+    found = check("errors, more than the library's", -0.01, Target(at_most=0.0))
+    assert (found["target"], found["met"]) == ("<= 0", True)
+
+
 def test_few_values_are_kept_and_of_many_the_ends() -> None:
     assert thinned([3, 1, 2]) == [1.0, 2.0, 3.0]
     many = thinned(range(100_000))

@@ -7,7 +7,7 @@ import psutil
 import pytest
 import typer
 
-from benchmarks import idle
+from benchmarks import idle, processes
 from benchmarks.idle import Activity, Idle
 from benchmarks.plot_data import checked_parts
 
@@ -61,6 +61,6 @@ def test_replicas_are_told_from_what_serves_them() -> None:
 
 
 def test_nothing_listens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(idle.processes, "server_root", lambda url: None)
+    monkeypatch.setattr(processes, "server_root", lambda url: None)
     with pytest.raises(typer.BadParameter, match="nothing on this machine listens"):
         idle.main("http://127.0.0.1:9", 1.0)
