@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Samples = NDArray[np.float32]
 Hears = Callable[[Samples], str]
 
+HINTS = SpeechHints()
 OURS, SAME_SEARCH, DEFAULTS = "ours", "library", "library, greedy"
 SIDES = (OURS, SAME_SEARCH, DEFAULTS)
 
@@ -86,10 +87,9 @@ class Ours:
         self._batch_windows = args.batch_windows
 
     def __call__(self, samples: Samples) -> str:
-        hints = SpeechHints()
-        audio = Audio(sha256="", samples=samples, duration_s=len(samples) / SAMPLE_RATE_HZ, format="wav")
-        plan = self._backend.plan(audio, hints)
-        windows = [window_of(audio, spans, hints) for spans in plan.windows]
+        audio = _audio(samples)
+        plan = self._backend.plan(audio, HINTS)
+        windows = [window_of(audio, spans, HINTS) for spans in plan.windows]
         batches = range(0, len(windows), self._batch_windows)
         heard = [
             part
@@ -97,6 +97,16 @@ class Ours:
             for part in self._backend.transcribe(windows[first : first + self._batch_windows])
         ]
         return " ".join(segment.text for segment in join(plan, heard).segments)
+
+    def whole(self, samples: Samples) -> str:
+        """30 s at most as they are, in one window."""
+        audio = _audio(samples)
+        (heard,) = self._backend.transcribe([window_of(audio, ((0.0, audio.duration_s),), HINTS)])
+        return heard.text
+
+
+def _audio(samples: Samples) -> Audio:
+    return Audio(sha256="", samples=samples, duration_s=len(samples) / SAMPLE_RATE_HZ, format="wav")
 
 
 class Library:
@@ -112,6 +122,15 @@ class Library:
     def with_beams(self, samples: Samples, beams: int) -> str:
         """With as many hypotheses as ours."""
         return self._transcribe(samples, beams)
+
+    def whole(self, samples: Samples, beams: int) -> str:
+        """30 s at most as they are, without times, as `Ours.whole` hears them."""
+        from whisper import DecodingOptions, decode  # type: ignore[import-untyped]
+        from whisper.audio import N_FRAMES, log_mel_spectrogram, pad_or_trim
+
+        mel = pad_or_trim(log_mel_spectrogram(samples), N_FRAMES)
+        options = DecodingOptions(language="en", beam_size=beams, without_timestamps=True, fp16=False)
+        return cast(str, decode(self._model, mel, options).text)
 
     def _transcribe(self, samples: Samples, beams: int | None) -> str:
         found = self._model.transcribe(samples, fp16=False, language="en", beam_size=beams)
@@ -130,12 +149,10 @@ class Library:
         return limits.flops(lambda: encoder(mel)), limits.flops(lambda: decoder(text, sound))
 
 
-def sides(folder: Path, args: AudioArgs) -> tuple[Mapping[str, Hears], Library]:
+def sides(folder: Path, args: AudioArgs, library: Library) -> Mapping[str, Hears]:
     """All of them, by name."""
-    library = Library(folder)
-    hears: dict[str, Hears] = {
+    return {
         OURS: Ours(folder, args),
         SAME_SEARCH: lambda samples: library.with_beams(samples, args.beam_size),
         DEFAULTS: library.greedy,
     }
-    return hears, library
