@@ -92,9 +92,16 @@ def _read(task: Path) -> Activity | None:
     return Activity(int(cpu_ns) / 1e6, int(wakes))
 
 
+def _line(process: psutil.Process) -> list[str]:
+    """Nothing of one that has ended."""
+    with suppress(psutil.NoSuchProcess):
+        return process.cmdline()
+    return []
+
+
 def watch(found: Sequence[psutil.Process], seconds: float) -> list[Idle]:
     """What each does in `seconds`, the busiest first; without those that end meanwhile."""
-    lines = {process.pid: process.cmdline() for process in found if process.is_running()}
+    lines = {process.pid: _line(process) for process in found}
     before, started_s = threads(found), time.perf_counter()
     time.sleep(seconds)
     after, took_s = threads(found), time.perf_counter() - started_s
