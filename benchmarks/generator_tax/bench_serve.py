@@ -7,7 +7,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Annotated, Literal, TypeAlias
 
 import psutil
 import typer
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from benchmarks import processes
 from benchmarks.common import median
@@ -42,6 +42,9 @@ INPUT_TOKENS, OUTPUT_TOKENS = 64, 32
 LEAST_PROMPTS = 8
 SETTLE_S = 1.0
 TIMEOUT_S = 300.0
+REFUSED = "Bad Request"
+"""What `bench serve` notes of an answer with status 400."""
+MAX_DRAWS = 5
 TAIL = Target(at_most_more=2.0)
 
 _Metric: TypeAlias = Literal[
@@ -72,6 +75,12 @@ class Result(BaseModel):
     median_tpot_ms: float
     median_itl_ms: float
     p99_itl_ms: float
+    errors: Sequence[str] = Field((), exclude=True)
+    """Of each request; empty where it was answered."""
+
+
+class RefusedError(RuntimeError):
+    """A made-up prompt is one that a server takes for no text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,13 +136,20 @@ def command(url: str, model: str, tokenizer: str, load: Load, seed: int, result:
         *("--num-prompts", str(load.prompts), "--request-rate", f"{load.rate_per_s:g}"),
         *("--random-input-len", str(INPUT_TOKENS), "--random-output-len", str(OUTPUT_TOKENS)),
         *("--ignore-eos", "--temperature", "0", "--percentile-metrics", "ttft,tpot,itl"),
-        *("--save-result", "--result-dir", str(result.parent), "--result-filename", result.name),
+        *(
+            "--save-result",
+            "--save-detailed",
+            "--result-dir",
+            str(result.parent),
+            "--result-filename",
+            result.name,
+        ),
         "--disable-tqdm",
     ]
 
 
 def drive(url: str, model: str, tokenizer: str, load: Load, seed: int) -> Result:
-    """One run of it. Raises RuntimeError when it fails, or one request does."""
+    """One run of it. Raises RuntimeError when it fails, or one request does; RefusedError as `read` does."""
     with TemporaryDirectory(prefix="mm-bench-serve-") as folder:
         path = Path(folder) / "result.json"
         done = subprocess.run(
@@ -150,13 +166,21 @@ def drive(url: str, model: str, tokenizer: str, load: Load, seed: int) -> Result
 
 
 def read(document: bytes, load: Load) -> Result:
-    """Its result file. Raises RuntimeError when a request failed or an answer is too short."""
+    """Its result file.
+
+    Raises RuntimeError when a request failed or an answer is too short; RefusedError when all that failed
+    were refused.
+    """
     result = Result.model_validate_json(document)
+    errors = {error for error in result.errors if error}
+    if errors == {REFUSED}:
+        raise RefusedError(f"Of {load.prompts} requests {result.failed} were refused with status 400.")
     wanted = (load.prompts, 0, load.prompts * OUTPUT_TOKENS)
     if (result.completed, result.failed, result.total_output_tokens) != wanted:
         raise RuntimeError(
             f"Of {load.prompts} requests {result.completed} were answered, with "
-            f"{result.total_output_tokens} tokens in all; {wanted[2]} were asked for."
+            f"{result.total_output_tokens} tokens in all; {wanted[2]} were asked for. "
+            + " ".join(sorted(errors))
         )
     return result
 
@@ -186,7 +210,7 @@ def measure(
     server: Served, peer: Peer, tokenizer: str, todo: Sequence[Load], pairs: int, strangers: Strangers
 ) -> Found:
     """Pairs of runs on the same prompts and arrivals, each side while the other is stopped; after one of each
-    that is not counted."""
+    that is not counted. Where a prompt is refused, both sides get others: see `agreed`."""
     found: dict[Load, dict[SideName, list[Result]]] = {load: {OURS: [], PEER: []} for load in todo}
     urls: dict[SideName, str] = {OURS: server.url, PEER: peer.url}
 
@@ -198,16 +222,37 @@ def measure(
 
     for load in todo:
         # vLLM's load generator sends nothing beforehand, and first requests of a kind take seconds.
-        for side in SIDES:
-            once(side, replace(load, prompts=LEAST_PROMPTS), secrets.randbits(31))
+        agreed(once, replace(load, prompts=LEAST_PROMPTS), SIDES)
     for number in range(pairs):
         for load, results in found.items():
-            seed = secrets.randbits(31)
-            for side in in_order(number, SIDES):
-                results[side].append(once(side, load, seed))
+            for side, result in agreed(once, load, in_order(number, SIDES)).items():
+                results[side].append(result)
             times = [f"{side} {of_side[-1].median_ttft_ms:.0f} ms" for side, of_side in results.items()]
             console.print(f"  {load.name}, TTFT: {', '.join(times)}")
     return found
+
+
+def agreed(
+    once: Callable[[SideName, Load, int], Result], load: Load, sides: Sequence[SideName]
+) -> dict[SideName, Result]:
+    """A run of each side on the same prompts, which are drawn anew while a side refuses one of them.
+
+    vLLM makes prompts of random tokens, U+0000 among them, which our API takes for no text. Raises
+    RefusedError when `MAX_DRAWS` were refused.
+    """
+    for _ in range(MAX_DRAWS - 1):
+        try:
+            return _on_same_prompts(once, load, sides)
+        except RefusedError as error:
+            console.print(f"  {load.name}: {error} Both sides get other prompts.")
+    return _on_same_prompts(once, load, sides)
+
+
+def _on_same_prompts(
+    once: Callable[[SideName, Load, int], Result], load: Load, sides: Sequence[SideName]
+) -> dict[SideName, Result]:
+    seed = secrets.randbits(31)
+    return {side: once(side, load, seed) for side in sides}
 
 
 def findings(found: Found) -> list[Finding]:

@@ -9,11 +9,16 @@ import pytest
 import typer
 
 from benchmarks.generator_tax.bench_serve import (
+    MAX_DRAWS,
     OUTPUT_TOKENS,
+    REFUSED,
     SIDES,
     Load,
+    RefusedError,
     Result,
+    SideName,
     _ended_children_s,
+    agreed,
     command,
     findings,
     loads,
@@ -69,6 +74,44 @@ def test_a_run_with_a_failure_is_none(wrong: dict[str, int]) -> None:
     document = RESULT.model_dump() | wrong
     with pytest.raises(RuntimeError, match="Of 8 requests"):
         read(json.dumps(document).encode(), LOAD)
+
+
+def test_a_refusal_is_told_from_another_failure() -> None:
+    document = RESULT.model_dump() | {"completed": 7, "failed": 1}
+    with pytest.raises(RefusedError, match="1 were refused"):
+        read(json.dumps(document | {"errors": [""] * 7 + [REFUSED]}).encode(), LOAD)
+    with pytest.raises(RuntimeError, match="Too Many Requests") as other:
+        read(json.dumps(document | {"errors": [REFUSED, "Too Many Requests"]}).encode(), LOAD)
+    assert not isinstance(other.value, RefusedError)
+
+
+def test_both_sides_get_other_prompts_where_one_refuses_them() -> None:
+    asked: list[tuple[SideName, int]] = []
+
+    def once(side: SideName, load: Load, seed: int) -> Result:
+        asked.append((side, seed))
+        if len(asked) == 2:
+            raise RefusedError("Of 8 requests 1 were refused.")
+        return RESULT
+
+    assert list(agreed(once, LOAD, SIDES)) == list(SIDES)
+    assert [side for side, _ in asked] == [*SIDES, *SIDES]
+    first, refused, *again = [seed for _, seed in asked]
+    assert first == refused
+    assert first not in again
+    assert len(set(again)) == 1
+
+
+def test_prompts_are_drawn_a_few_times_at_most() -> None:
+    asked = []
+
+    def refuse(side: SideName, load: Load, seed: int) -> Result:
+        asked.append(seed)
+        raise RefusedError("no")
+
+    with pytest.raises(RefusedError):
+        agreed(refuse, LOAD, SIDES)
+    assert len(set(asked)) == MAX_DRAWS
 
 
 def test_two_milliseconds_more_are_the_most() -> None:
