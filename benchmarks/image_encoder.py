@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, ParamSpec, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Annotated, ParamSpec, TypedDict, TypeVar, cast
 
 import numpy as np
 import PIL.Image
@@ -22,8 +22,12 @@ from benchmarks.findings import MIN_PAIRS, QUICK_PAIRS, Finding, Target, check, 
 from benchmarks.image_memory import Held, hold_open_clip, hold_ours, show_memory
 from benchmarks.limits import Limits
 from multimodal.config import ImageArgs, home
+from multimodal.errors import ConfigError
 from multimodal.models.refs import resolve
 from multimodal.types import Image
+
+if TYPE_CHECKING:
+    from multimodal.encoders.image import OpenClipImageEncoder
 
 SIDES_PX = (128, 640, 2048)
 """Longer sides of the pictures: an icon, a frame of a video, and the largest that MediaLoader hands on."""
@@ -32,6 +36,11 @@ SAME_COSINE = 0.999
 """Vectors of both sides agree at least so well, or they did not do the same work."""
 
 FASTER = Target(at_least=3)
+
+INT8 = "vectors in int8"
+"""A side, where the tower can be run so."""
+ACCURACY_PICTURES, ACCURACY_SEED = 256, 99
+"""On which int8 is compared with float32: made up as those that it was calibrated with, but others."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -66,13 +75,23 @@ class Speed(TypedDict):
     other_cores: float
     """Kept busy by other programs, on average."""
     turns: dict[str, Turns]
-    """By side: `vectors`, `encode` and `open_clip`."""
+    """By side: `vectors`, `encode`, `open_clip`, and `INT8` where there is that."""
+
+
+class Accuracy(TypedDict):
+    """What int8 keeps of the vectors in float32, both ours."""
+
+    lowest_cosine: float
+    mean_cosine: float
+    same_nearest: float
+    """Share of pictures to which the same other one is nearest."""
 
 
 class Measured(TypedDict):
     """What the process that holds both sides found."""
 
     speeds: list[Speed]
+    int8: Accuracy | None
     limits: Limits
     flops: int
     """Of the tower, for one picture."""
@@ -101,8 +120,45 @@ def measure_all(options: Options) -> Measured:
     tower, (image,) = load_vision_tower(checkpoint), pictures(SIDES_PX[0], 1)
     return Measured(
         speeds=[measure(options, side_px) for side_px in SIDES_PX],
+        int8=accuracy(options),
         limits=limits.measure(quick=options.quick),
         flops=limits.flops(lambda: open_clip_way.encode_one_by_one(tower, checkpoint, [image])),
+    )
+
+
+def in_int8(folder: Path) -> OpenClipImageEncoder | None:
+    """None where the tower is none for that."""
+    from multimodal.encoders.image import OpenClipImageEncoder
+
+    try:
+        return OpenClipImageEncoder(folder, compute_type="int8")
+    except ConfigError as error:
+        console.print(f"Not measured: {error}")
+        return None
+
+
+def accuracy(options: Options) -> Accuracy | None:
+    """Of int8, where the tower can be run so."""
+    import torch
+
+    from multimodal.encoders import calibration
+    from multimodal.encoders.image import OpenClipImageEncoder
+
+    encoder = in_int8(options.folder)
+    if encoder is None:
+        return None
+    images = calibration.pictures(ACCURACY_PICTURES, ACCURACY_SEED)
+    batches = [images[at : at + options.batch_items] for at in range(0, len(images), options.batch_items)]
+    exact, near = (
+        torch.cat([one.vectors(batch) for batch in batches])
+        for one in (OpenClipImageEncoder(options.folder), encoder)
+    )
+    cosines = (exact * near).sum(dim=1)
+    nearest = [(one @ one.T).fill_diagonal_(-1).argmax(dim=1) for one in (exact, near)]
+    return Accuracy(
+        lowest_cosine=float(cosines.min()),
+        mean_cosine=float(cosines.mean()),
+        same_nearest=float((nearest[0] == nearest[1]).float().mean()),
     )
 
 
@@ -122,6 +178,8 @@ def measure(options: Options, side_px: int) -> Speed:
         "encode": lambda: encoder.encode(images),
         "open_clip": lambda: open_clip_way.encode_one_by_one(tower, checkpoint, images),
     }
+    if (bytewise := in_int8(options.folder)) is not None:
+        sides[INT8] = lambda: bytewise.vectors(images)
     everything, own = processes.CpuMeter(None), processes.CpuMeter([psutil.Process()])
     turns = take_turns(sides, options.seconds, options.pairs)
     other_cores = max(0.0, everything.cores() - own.cores())
@@ -157,14 +215,18 @@ def findings(speeds: Sequence[Speed], batch_items: int) -> list[Finding]:
             name: [batch_items / one for one in turns["seconds"]] for name, turns in speed["turns"].items()
         }
         size = f"{speed['side_px']} px"
-        for name in ("vectors", "encode"):
+        ours = [name for name in ("vectors", "encode", INT8) if name in cpu_ms]
+        for name in ours:
             sides = f"ours, {name} / open_clip"
             found.append(
                 medians(f"CPU for each picture, {size}", sides, cpu_ms[name], cpu_ms["open_clip"], "ms")
             )
-        for name, target in (("vectors", FASTER), ("encode", None)):
-            sides = f"ours, {name} / open_clip"
+        for name in ours:
+            sides, target = f"ours, {name} / open_clip", FASTER if name == "vectors" else None
             found.append(medians(f"pictures, {size}", sides, per_s[name], per_s["open_clip"], "1/s", target))
+        if INT8 in ours:
+            sides = "ours, int8 / float32"
+            found.append(medians(f"pictures, {size}", sides, per_s[INT8], per_s["vectors"], "1/s"))
     return found
 
 
@@ -178,7 +240,11 @@ def facts(measured: Measured, batch_items: int) -> dict[str, float]:
         )
         for name in ("vectors", "open_clip")
     }
-    return {"one picture, MFLOP": round(measured["flops"] / 1e6, 1), **shares, **found.facts()}
+    kept = {
+        f"int8 against float32: {name.replace('_', ' ')}": round(cast("float", value), 4)
+        for name, value in (measured["int8"] or {}).items()
+    }
+    return {"one picture, MFLOP": round(measured["flops"] / 1e6, 1), **kept, **shares, **found.facts()}
 
 
 def in_child(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -220,6 +286,7 @@ def main(
         "checks": [check("cosine with open_clip's vectors, lowest", cosine, Target(at_least=SAME_COSINE))],
         "facts": shown,
         "speeds": speeds,
+        "int8": measured["int8"],
         "limits": measured["limits"].as_json(),
         "memory": held,
     }

@@ -79,7 +79,8 @@ def make_image(args: AppArgs) -> ImageBackend:
 
     if args.image.model is None:
         return ColourEncoder()
-    return OpenClipImageEncoder(resolve(args.image.model, home()), args.image.device)
+    folder = resolve(args.image.model, home())
+    return OpenClipImageEncoder(folder, args.image.device, args.image.compute_type)
 
 
 def make_audio(args: AppArgs) -> AudioBackend:

@@ -111,7 +111,18 @@ class ImageArgs(Settings):
     batch_items: int = Field(16, gt=0, description="pictures in one batch")
     batch_wait_s: float = Field(0, ge=0, description="how long a batch waits for company, seconds")
     device: str = "cpu"
+    compute_type: Literal["float32", "int8"] = Field(
+        "float32", description="int8: faster, with vectors that are near those; convolutional towers, CPUs"
+    )
     timeout_s: float = Field(60.0, gt=0, description="longest wait for a result, loading included, seconds")
+
+    @model_validator(mode="after")
+    def _int8_is_for_cpus(self) -> Self:
+        if self.compute_type == "int8" and self.device != "cpu":
+            raise ValueError(
+                f"image.compute_type int8 is for CPUs, and image.device is {self.device!r}: set float32."
+            )
+        return self
 
 
 class AudioArgs(Settings):

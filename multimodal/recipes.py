@@ -128,8 +128,10 @@ class Recipes:
 
     @cached_property
     def _image(self) -> Recipe:
-        model = self._args.image.model
-        return {"version": IMAGE_VERSION, "model": model and fingerprint(model, self._home)}
+        image = self._args.image
+        made = {"version": IMAGE_VERSION, "model": image.model and fingerprint(image.model, self._home)}
+        # What was made in float32 before there was a choice stays known.
+        return made if image.compute_type == "float32" else made | {"numbers": image.compute_type}
 
     @cached_property
     def _ocr(self) -> Recipe:

@@ -79,6 +79,7 @@ SPEECH = {(AUDIO, Feature.TRANSCRIPT), (VIDEO, Feature.VIDEO)}
         ({"loader": {"page_max_side_px": 640}}, every(DOCUMENT)),
         ({"image": {"model": HUB}}, PICTURES | VISUALS),
         ({"image": {"model": None}, "vision": TOWER}, PICTURES),
+        ({"image": {"compute_type": "int8"}}, PICTURES | VISUALS),
         ({"reader": {"max_side_px": 640}}, TEXTS),
         ({"reader": {"min_confidence": 0.5}}, TEXTS),
         ({"audio": {"model": HUB}}, SPEECH),

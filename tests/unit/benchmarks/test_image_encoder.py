@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.image_encoder import Measured, Speed, Turns, facts, findings, take_turns
+from benchmarks.image_encoder import INT8, Accuracy, Measured, Speed, Turns, facts, findings, take_turns
 from benchmarks.limits import Limits
 
 
@@ -25,9 +25,18 @@ def test_cost_comes_first_and_only_what_open_clip_does_too_has_a_target() -> Non
     assert (found[0].first, found[2].first) == pytest.approx((12.5, 40.0))
 
 
+def test_int8_is_compared_with_both() -> None:
+    speed = SPEED | {"turns": SPEED["turns"] | {INT8: turns(0.05)}}
+    found = {(one.name, one.sides): one for one in findings([speed], batch_items=4)}
+    assert found["pictures, 128 px", f"ours, {INT8} / open_clip"].ratio.value == pytest.approx(8)
+    assert found["pictures, 128 px", "ours, int8 / float32"].ratio.value == pytest.approx(2)
+
+
 def test_the_limit_is_what_the_tower_multiplies() -> None:
     peaks = Limits(flops_per_s={"float32": 1e9}, bytes_per_s=1e9, threads=1)
-    found = facts(Measured(speeds=[SPEED], limits=peaks, flops=10_000_000), batch_items=4)
+    kept = Accuracy(lowest_cosine=0.99, mean_cosine=0.998, same_nearest=0.97)
+    found = facts(Measured(speeds=[SPEED], int8=kept, limits=peaks, flops=10_000_000), batch_items=4)
+    assert found["int8 against float32: lowest cosine"] == 0.99
     assert found["vectors, of GEMM peak in float32"] == pytest.approx(0.4)
     assert found["open_clip, of GEMM peak in float32"] == pytest.approx(0.1)
 
