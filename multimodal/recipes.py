@@ -18,7 +18,7 @@ from multimodal.models.refs import FileRef, ModelState
 from multimodal.types import MediaKind, MediaSource, SpeechHints
 
 DECODER_VERSION = 3
-IMAGE_VERSION = 1
+IMAGE_VERSION = 2
 OCR_VERSION = 2
 SPEECH_VERSION = 2
 VIDEO_VERSION = 1

@@ -2,10 +2,13 @@
 
 Each sampled pixel gets the name of the nearest prototype in CIELAB, where distances follow what the eye sees
 far better than in RGB. The eye's colour names are not round in that space (brown is a dark orange, navy is
-still blue), so most names have several prototypes, from dark to light.
+still blue), so most names have several prototypes, from dark to light. Distances are worked out once, for a
+table of all colours in small steps.
 """
 
 from __future__ import annotations
+
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +20,8 @@ MIN_SHARE = 0.05
 MAX_COLOURS = 4
 SAMPLE_PIXELS = 16_384
 """Pixels looked at: puts the standard error of a share below 0.4 %."""
+BITS = 6
+"""Of a channel that decide about a name: a colour within two levels of the border to another may get that."""
 
 PROTOTYPES: dict[str, tuple[str, ...]] = {
     "black": ("000000", "181818", "0a0a12"),
@@ -70,18 +75,32 @@ def lab(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def dominant_colours(pixels: NDArray[np.uint8]) -> tuple[ColourShare, ...]:
     """At most MAX_COLOURS named colours of a picture (height, width, 3), largest share first."""
-    names = nearest_names(_sample(pixels.reshape(-1, 3)))
+    names = look_up(_sample(pixels.reshape(-1, 3)))
     counts = np.bincount(names, minlength=len(NAMES))
     order = np.argsort(-counts, kind="stable")[:MAX_COLOURS]
     shares = [ColourShare(name=NAMES[i], share=float(counts[i] / len(names))) for i in order]
     return tuple(colour for colour in shares if colour.share >= MIN_SHARE)
 
 
+def look_up(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Index into NAMES of the name of each colour (n, 3), uint8: that of one two levels away at most."""
+    red, green, blue = (rgb >> (8 - BITS)).astype(np.int32).T
+    names: NDArray[np.uint8] = _table().take(red << 2 * BITS | green << BITS | blue)
+    return names
+
+
+@cache
+def _table() -> NDArray[np.uint8]:
+    """(cells,) index into NAMES of the colour in the middle of each cell, by red, green and blue."""
+    levels = ((np.arange(1 << BITS) + 0.5) * (1 << (8 - BITS))).astype(np.uint8)
+    planes = [np.stack(np.meshgrid(red, levels, levels, indexing="ij"), axis=-1) for red in levels]
+    return np.concatenate([nearest_names(plane.reshape(-1, 3)) for plane in planes]).astype(np.uint8)
+
+
 def nearest_names(rgb: NDArray[np.uint8]) -> NDArray[np.intp]:
     """Index into NAMES of the name of each colour (n, 3)."""
     points = lab(rgb)
-    # |a-b|^2 without |a|^2, which is the same for every prototype: one matrix product instead of n x m x 3,
-    # and nothing to add to it: another matrix of its size (9 MB) takes longer than all the rest.
+    # |a-b|^2 without |a|^2, which is the same for every prototype: one matrix product instead of n x m x 3.
     ones = np.ones((len(points), 1), dtype=np.float32)
     distances = np.concatenate((points, ones), axis=1) @ _TO_DISTANCES
     names: NDArray[np.intp] = _PROTOTYPE_NAMES[distances.argmin(axis=1)]
@@ -92,7 +111,8 @@ def _sample(colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Some of the pixels. Chosen at random, because a regular grid is blind to stripes of its own period."""
     if len(colours) <= SAMPLE_PIXELS:
         return colours
-    return colours[np.random.default_rng(0).integers(len(colours), size=SAMPLE_PIXELS)]
+    # Takes an eighth of the time that indexing with an array takes.
+    return colours.take(np.random.default_rng(0).integers(len(colours), size=SAMPLE_PIXELS), axis=0)
 
 
 NAMES = tuple(PROTOTYPES)

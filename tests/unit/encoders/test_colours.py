@@ -3,9 +3,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
 from PIL import ImageColor
 
-from multimodal.encoders.colours import MAX_COLOURS, MIN_SHARE, NAMES, dominant_colours, lab, nearest_names
+from multimodal.encoders.colours import (
+    MAX_COLOURS,
+    MIN_SHARE,
+    NAMES,
+    dominant_colours,
+    lab,
+    look_up,
+    nearest_names,
+)
 
 
 def name_of(colour: str) -> str:
@@ -68,6 +77,11 @@ def test_lab_agrees_with_published_values(
 )
 def test_colours_get_the_name_that_people_give_them(name: str, colours: list[str]) -> None:
     assert {colour: name_of(colour) for colour in colours} == dict.fromkeys(colours, name)
+
+
+@given(arrays(np.uint8, (20, 3)))
+def test_names_are_looked_up_of_colours_two_levels_away_at_most(rgb: NDArray[np.uint8]) -> None:
+    assert np.array_equal(look_up(rgb), nearest_names(rgb // 4 * 4 + 2))
 
 
 def test_a_plain_picture_has_one_colour_with_all_of_its_area() -> None:
