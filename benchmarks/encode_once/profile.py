@@ -62,9 +62,12 @@ def merged(known: Changes, changes: Changes) -> dict[str, object]:
 
 
 @contextmanager
-def vision_language(config: Path) -> Iterator[tuple[Profile, Path]]:
-    """A profile whose generator is a vision-language model with its tower in VisionTower, and the folder of
-    that model, which is built: 10 s, 470 MB of disk until the block is left."""
+def vision_language(config: Path, *, engine_tower: bool = False) -> Iterator[tuple[Profile, Path]]:
+    """A profile whose generator is a vision-language model, and the folder of that model, which is built:
+    10 s, 470 MB of disk until the block is left.
+
+    Its tower is in VisionTower; with `engine_tower` in the engine, too, and `vision.bypass` decides.
+    """
     with TemporaryDirectory(prefix="mm-model-") as name:
         folder = Path(name)
         checkpoint.build(folder)
@@ -73,6 +76,7 @@ def vision_language(config: Path) -> Iterator[tuple[Profile, Path]]:
             "served_name": MODEL_NAME,
             "image_placeholder": checkpoint.IMAGE_PLACEHOLDER,
             "media_prompt": "{media}\n\n{question}",
+            "pixels": engine_tower,
         }
         with derived(config, {"vision": {"source": "tower"}, "generator": generator}) as profile:
             yield profile, folder

@@ -64,13 +64,14 @@ def ours(config: Path, changes: Changes | None = None) -> Iterator[Served]:
 
 
 @contextmanager
-def ours_and_peer(config: Path) -> Iterator[tuple[Served, Peer]]:
+def ours_and_peer(config: Path, *, engine_tower: bool = False) -> Iterator[tuple[Served, Peer]]:
     """The same vision-language model at our server and at vLLM's own, with the same engine settings.
 
-    They boot at the same time. Raises RuntimeError where their priorities differ.
+    `engine_tower`: our engine may encode pictures, too: see `vision_language`. Both boot at the same time.
+    Raises RuntimeError where their priorities differ.
     """
     console.print("Building the model")
-    with vision_language(config) as (profile, model):
+    with vision_language(config, engine_tower=engine_tower) as (profile, model):
         starting = vllm_server(model, profile.args.generator, niceness=RAY_NICENESS)
         with starting as peer, _serving(profile) as server:
             peer.wait()

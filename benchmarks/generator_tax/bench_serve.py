@@ -308,7 +308,7 @@ def main(
     if quick:
         rates, image_rates, seconds, pairs = "4", "1", 4.0, 1
     todo = loads(rates, image_rates, seconds)
-    with ours_and_peer(config) as (server, peer):
+    with ours_and_peer(config, engine_tower=True) as (server, peer):
         tokenizer = server.profile.args.generator.model.removeprefix("file:")
         strangers = Strangers()
         found = measure(server, peer, tokenizer, todo, pairs, strangers)
