@@ -66,7 +66,7 @@ class OpenClipImageEncoder:
     """The image tower of an open_clip model folder, with the preprocessing that the folder asks for.
 
     Same vectors as open_clip's own, up to rounding, several times faster: see `Preprocess` and
-    `fold_batch_norms`; benchmarks/image_encoder.py measures it. With int8, twice as fast again, and the
+    `fold_batch_norms`; benchmarks/image_encoder.py measures it. In int8 it is faster again, by half, and its
     vectors are near those: see `int8`. Raises ConfigError where the folder is not an open_clip model, the
     weights do not fit it, or it is no tower for int8.
     """
