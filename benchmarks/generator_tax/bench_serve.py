@@ -136,15 +136,8 @@ def command(url: str, model: str, tokenizer: str, load: Load, seed: int, result:
         *("--num-prompts", str(load.prompts), "--request-rate", f"{load.rate_per_s:g}"),
         *("--random-input-len", str(INPUT_TOKENS), "--random-output-len", str(OUTPUT_TOKENS)),
         *("--ignore-eos", "--temperature", "0", "--percentile-metrics", "ttft,tpot,itl"),
-        *(
-            "--save-result",
-            "--save-detailed",
-            "--result-dir",
-            str(result.parent),
-            "--result-filename",
-            result.name,
-        ),
-        "--disable-tqdm",
+        *("--result-dir", str(result.parent), "--result-filename", result.name),
+        *("--save-result", "--save-detailed", "--disable-tqdm"),
     ]
 
 

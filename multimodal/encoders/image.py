@@ -122,7 +122,7 @@ class OpenClipImageEncoder:
         exact = torch.cat([self.vectors(batch) for batch in batches])
         int8.quantize(self._tower, [self._preprocess(batch) for batch in batches])
         cosines = (exact * torch.cat([self.vectors(batch) for batch in batches])).sum(dim=-1)
-        if cosines.min() < LEAST_COSINE:
+        if not cosines.min() >= LEAST_COSINE:  # nor where they are no numbers
             raise ConfigError(
                 "In int8 this image tower sees something else: cosines with its vectors in float32 go down "
                 f"to {float(cosines.min()):.2f}. Set image.compute_type to float32."
@@ -237,20 +237,16 @@ def _foldable(tower: torch.nn.Module) -> list[tuple[str, str]]:
     import torch
     from timm.layers.conv2d_same import Conv2dSame
     from timm.layers.norm_act import BatchNormAct2d
-    from torch import fx
+
+    from multimodal.encoders.tracing import called_modules
 
     # Not their subclasses: some standardise their weights in use.
     convs, norms = {torch.nn.Conv2d, Conv2dSame}, {torch.nn.BatchNorm2d, BatchNormAct2d}
 
-    class Tracer(fx.Tracer):
-        def is_leaf_module(self, m: torch.nn.Module, module_qualified_name: str) -> bool:
-            return type(m) in convs | norms or not any(type(part) in norms for part in m.modules())
+    def is_leaf(m: torch.nn.Module) -> bool:
+        return type(m) in convs | norms or not any(type(part) in norms for part in m.modules())
 
-    try:
-        nodes = Tracer().trace(tower).nodes
-    except (fx.proxy.TraceError, RuntimeError, TypeError):
-        return []  # its way through the layers depends on its input: tracing says so with any of these
-    called = {node: tower.get_submodule(str(node.target)) for node in nodes if node.op == "call_module"}
+    called = called_modules(tower, is_leaf)
     calls = Counter(called.values())
     pairs = [
         (node, after)

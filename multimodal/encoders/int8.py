@@ -18,6 +18,7 @@ from timm.layers.conv2d_same import Conv2dSame
 from timm.layers.padding import pad_same
 from torch import fx, nn
 
+from multimodal.encoders.tracing import called_modules
 from multimodal.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ NOTHING = (nn.Identity, nn.Dropout)
 FIRST = 6
 """So many convolutions stay in float32: they have few channels, and what they round away is lost to all that
 follow. The embedded tower's vectors have cosines of 0.9986 with those of float32, on average over 256 of
-`calibration.pictures` of another seed; with all in bytes it would be 0.9944, in three quarters of the
-time."""
+`calibration.pictures` of another seed; with all in bytes (0 here, and `benchmarks.image_encoder` again) it
+would be 0.9944, in three quarters of the time."""
 LEVELS = 255
 LARGEST_WEIGHT = 127
 SHARE = 0.5
@@ -49,9 +50,9 @@ class Link:
 
     conv: str
     relu: str | None
-    """What alone reads it, where that is a ReLU, bounded or not."""
+    """What alone reads it, where that is a ReLU, bounded or not, that nothing but convolutions read."""
     readers: tuple[str, ...]
-    """Convolutions that read what comes of that; empty where anything else does."""
+    """Those convolutions."""
 
 
 @torch.inference_mode()
@@ -73,7 +74,7 @@ def quantize(tower: nn.Module, batches: Sequence[torch.Tensor]) -> None:
             "int8 is for image towers of convolutions, and this is none: set image.compute_type to float32."
         )
     seen = observe(tower, [link.conv for link in links], batches)
-    emitting = {link.conv: link for link in links if link.relu and link.readers}
+    emitting = {link.conv: link for link in links if link.readers}
     given_bytes = {reader for link in emitting.values() for reader in link.readers}
     for link in links:
         conv = cast("nn.Conv2d", tower.get_submodule(link.conv))
@@ -90,23 +91,11 @@ def quantize(tower: nn.Module, batches: Sequence[torch.Tensor]) -> None:
 
 def follow(tower: nn.Module) -> list[Link]:
     """The convolutions that are called once, but for the first; none where the way depends on the input."""
-    try:
-        nodes = Tracer().trace(tower).nodes
-    except (fx.proxy.TraceError, RuntimeError, TypeError):
-        return []  # tracing says so with any of these
-    called = {node: tower.get_submodule(str(node.target)) for node in nodes if node.op == "call_module"}
+    called = called_modules(tower, lambda part: type(part) in CONVOLUTIONS)
     calls = Counter(called.values())
     once = {node: part for node, part in called.items() if calls[part] == 1 or isinstance(part, NOTHING)}
     convs = [node for node, part in once.items() if _is_plain(part)][FIRST:]
     return [_link(node, once, frozenset(convs)) for node in convs]
-
-
-class Tracer(fx.Tracer):
-    """Goes into modules until they are torch's own, or convolutions."""
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Overrides."""
-        return type(m) in CONVOLUTIONS or super().is_leaf_module(m, module_qualified_name)
 
 
 def _is_plain(part: nn.Module) -> bool:
@@ -118,11 +107,11 @@ def _is_plain(part: nn.Module) -> bool:
 
 def _link(node: fx.Node, once: Mapping[fx.Node, nn.Module], convs: frozenset[fx.Node]) -> Link:
     reading = list(_readers(node, once))
-    if len(reading) != 1 or not _is_relu(once.get(reading[0])):
-        return Link(str(node.target), None, ())
-    after = list(_readers(reading[0], once))
-    readers = tuple(str(one.target) for one in after) if convs.issuperset(after) else ()
-    return Link(str(node.target), str(reading[0].target), readers)
+    if len(reading) == 1 and _is_relu(once.get(reading[0])):
+        after = list(_readers(reading[0], once))
+        if after and convs.issuperset(after):
+            return Link(str(node.target), str(reading[0].target), tuple(str(one.target) for one in after))
+    return Link(str(node.target), None, ())
 
 
 def _readers(node: fx.Node, once: Mapping[fx.Node, nn.Module]) -> Iterator[fx.Node]:

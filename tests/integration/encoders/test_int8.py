@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
 from timm.layers.conv2d_same import Conv2dSame
 from torch import nn
 
@@ -86,6 +87,25 @@ def test_a_tower_that_becomes_another_is_refused(folder: Path, monkeypatch: pyte
 def test_a_transformer_is_refused(tmp_path: Path, vision: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="image towers of convolutions"):
         OpenClipImageEncoder(build(tmp_path, vision), compute_type="int8")
+
+
+def test_a_tower_that_says_no_numbers_is_refused(tmp_path: Path) -> None:
+    folder = build(tmp_path, {**TIMM, "timm_model_name": "test_resnet"})
+    weights = folder / "open_clip_model.safetensors"
+    tensors = load_file(weights)
+    save_file(
+        {**tensors, "visual.head.proj.weight": tensors["visual.head.proj.weight"] * float("nan")}, weights
+    )
+    with pytest.raises(ConfigError, match="go down to nan"):
+        OpenClipImageEncoder(folder, compute_type="int8")
+
+
+def test_a_build_of_torch_without_such_arithmetic_is_told_from_a_tower(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda: False)
+    with pytest.raises(ConfigError, match="This build of torch has no int8"):
+        OpenClipImageEncoder(folder, compute_type="int8")
 
 
 def test_int8_is_for_cpus() -> None:
